@@ -1,0 +1,1 @@
+//! Engines of Gyre: implementations of the core's ports

@@ -1,0 +1,1 @@
+//! Shard threads, operations and the node of Gyre

@@ -1,0 +1,1 @@
+//! The Gyre server: configuration, authentication, API, development mode

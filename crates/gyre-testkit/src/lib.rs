@@ -1,0 +1,1 @@
+//! Test client, port suites and transcripts for Gyre

@@ -1,0 +1,1 @@
+//! Transports of Gyre: HTTP, WebSocket, QUIC and WebTransport
