@@ -5,5 +5,9 @@
 //! touched by no other thread, except the immutable tables behind `Arc`.
 
 pub mod channel;
+pub mod hub;
 pub mod limits;
 pub mod ports;
+pub mod rules;
+pub mod session;
+pub mod stream;

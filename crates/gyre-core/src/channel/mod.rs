@@ -3,7 +3,9 @@
 mod name;
 mod namespaces;
 mod options;
+mod permission;
 
 pub use name::ChannelName;
 pub use namespaces::{NameParts, Namespaces};
 pub use options::*;
+pub use permission::Asker;

@@ -75,6 +75,12 @@ impl Namespaces {
         }
     }
 
+    /// How long the engine keeps a channel's position.
+    pub fn history_meta_ttl_of(&self, channel: &str) -> Duration {
+        let history = self.options(channel).and_then(|options| options.history);
+        history.map_or(self.history_meta_ttl, |history| history.meta_ttl)
+    }
+
     /// The users a name is limited to: the text after the last user boundary, split by the separator. `None` if the
     /// name has no boundary.
     pub fn limited_users<'a>(&'a self, channel: &'a str) -> Option<impl Iterator<Item = &'a str>> {

@@ -1,0 +1,163 @@
+//! Complete frames: encoding, direction and framing in one piece, ready to be written to any connection of that form.
+
+use bytes::Bytes;
+use gyre_protocol::{
+    Push, Reply,
+    codec::{EncodeError, EncodeOptions, Encoding},
+};
+
+/// Everything that tells two connections' bytes for one message apart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct WireForm {
+    /// JSON or Protobuf.
+    pub encoding: Encoding,
+    /// How messages are told apart on the wire.
+    pub framing: Framing,
+    /// Replies around pushes, or bare pushes.
+    pub direction: Direction,
+    /// JSON with every non-ASCII character escaped, for clients that decode byte streams chunk by chunk.
+    pub ascii: bool,
+}
+
+/// How messages are told apart on the wire.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Framing {
+    /// One unmasked, unfragmented WebSocket message each (RFC 6455 section 5.2).
+    WebSocket,
+    /// A byte stream: JSON ends with a line feed, Protobuf begins with its length.
+    Stream,
+}
+
+/// Who may speak.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Direction {
+    /// Commands, replies and pushes.
+    Bidirectional,
+    /// Pushes only.
+    Unidirectional,
+}
+
+/// Room before a body: a WebSocket header (at most 10 bytes without mask) and a length prefix (at most 10).
+const HEADER_BYTES_MAX: usize = 20;
+
+impl WireForm {
+    /// The frame of a push.
+    ///
+    /// # Errors
+    /// If its payload is not JSON and the encoding is.
+    pub fn push(&self, push: &Push) -> Result<Bytes, EncodeError> {
+        self.frame(|out| self.encoding.encode_push(push, &self.options(), out))
+    }
+
+    /// The frame of a reply.
+    ///
+    /// # Errors
+    /// If its payload is not JSON and the encoding is.
+    pub fn reply(&self, reply: &Reply) -> Result<Bytes, EncodeError> {
+        self.frame(|out| self.encoding.encode_reply(reply, &self.options(), out))
+    }
+
+    /// The frame of a ping.
+    pub fn ping(&self) -> Bytes {
+        Bytes::from_static(match (self.framing, self.encoding) {
+            (Framing::WebSocket, Encoding::Json) => b"\x81\x02{}",
+            (Framing::WebSocket, Encoding::Protobuf) => b"\x82\x01\x00",
+            (Framing::Stream, Encoding::Json) => b"{}\n",
+            (Framing::Stream, Encoding::Protobuf) => b"\x00",
+        })
+    }
+
+    fn options(&self) -> EncodeOptions {
+        EncodeOptions {
+            ascii: self.ascii,
+            unidirectional: self.direction == Direction::Unidirectional,
+            ..EncodeOptions::default()
+        }
+    }
+
+    /// Writes the body behind room for its header, then the header right before it: one allocation, no copy.
+    fn frame(&self, encode: impl FnOnce(&mut Vec<u8>) -> Result<(), EncodeError>) -> Result<Bytes, EncodeError> {
+        let mut frame = Vec::with_capacity(256);
+        frame.resize(HEADER_BYTES_MAX, 0);
+        encode(&mut frame)?;
+        let mut start = HEADER_BYTES_MAX;
+        if self.encoding == Encoding::Protobuf {
+            start = put_varint_before(&mut frame, start);
+        } else if self.framing == Framing::Stream {
+            frame.push(b'\n');
+        }
+        if self.framing == Framing::WebSocket {
+            start = put_websocket_header_before(&mut frame, start, self.encoding);
+        }
+        Ok(Bytes::from(frame).slice(start..))
+    }
+}
+
+/// Writes the length of what follows `end` as a varint that ends there; returns where it starts.
+fn put_varint_before(frame: &mut [u8], end: usize) -> usize {
+    let length = frame.len() - end;
+    let size = (usize::BITS - (length | 1).leading_zeros()).div_ceil(7) as usize;
+    let start = end - size;
+    for (i, byte) in frame[start..end].iter_mut().enumerate() {
+        let more = if i + 1 < size { 0x80 } else { 0 };
+        *byte = (length >> (7 * i)) as u8 & 0x7f | more;
+    }
+    start
+}
+
+/// Writes the header of an unmasked final frame that holds what follows `end`; returns where it starts.
+///
+/// Spec: RFC 6455 section 5.2
+fn put_websocket_header_before(frame: &mut [u8], end: usize, encoding: Encoding) -> usize {
+    let length = frame.len() - end;
+    let first = match encoding {
+        Encoding::Json => 0x81,
+        Encoding::Protobuf => 0x82,
+    };
+    match length {
+        0..126 => {
+            frame[end - 2..end].copy_from_slice(&[first, length as u8]);
+            end - 2
+        }
+        126..=0xffff => {
+            let [high, low] = (length as u16).to_be_bytes();
+            frame[end - 4..end].copy_from_slice(&[first, 126, high, low]);
+            end - 4
+        }
+        _ => {
+            frame[end - 10..end - 8].copy_from_slice(&[first, 127]);
+            frame[end - 8..end].copy_from_slice(&(length as u64).to_be_bytes());
+            end - 10
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Header and length prefix sit right before the body at every size class, read back by hand.
+    #[test]
+    fn headers_sit_right_before_the_body() {
+        for length in [0usize, 1, 125, 126, 127, 128, 16383, 16384, 65535, 65536, 70000] {
+            let mut frame = vec![7; HEADER_BYTES_MAX + length];
+            let start = put_varint_before(&mut frame, HEADER_BYTES_MAX);
+            let mut read = 0usize;
+            for (i, byte) in frame[start..HEADER_BYTES_MAX].iter().enumerate() {
+                read |= usize::from(byte & 0x7f) << (7 * i);
+                assert_eq!(byte & 0x80 != 0, start + i + 1 < HEADER_BYTES_MAX);
+            }
+            assert_eq!(read, length);
+
+            let start = put_websocket_header_before(&mut frame, HEADER_BYTES_MAX, Encoding::Json);
+            let header = &frame[start..HEADER_BYTES_MAX];
+            assert_eq!(header[0], 0x81);
+            let read = match header[1] {
+                126 => usize::from(u16::from_be_bytes([header[2], header[3]])),
+                127 => header[2..].iter().fold(0, |n, &byte| n << 8 | usize::from(byte)),
+                short => usize::from(short),
+            };
+            assert_eq!(read, length);
+        }
+    }
+}

@@ -1,0 +1,66 @@
+//! What applies to every session of a node: one immutable value, replaced whole on reload.
+
+use std::time::Instant;
+
+use crate::{channel::Namespaces, limits::Limits};
+
+/// Limits, namespaces and the rules of connecting.
+#[derive(Clone, Debug, Default)]
+pub struct Rules {
+    /// Limits and intervals.
+    pub limits: Limits,
+    /// Namespaces and naming rules.
+    pub namespaces: Namespaces,
+    /// Who may connect.
+    pub connect: ConnectRules,
+    /// `connect.version` of every connect result: version and edition.
+    pub version: Box<str>,
+}
+
+/// Who may connect, and what every connection gets.
+///
+/// Spec: configuration `client.*`.
+#[derive(Clone, Debug, Default)]
+pub struct ConnectRules {
+    /// `client.allow_anonymous_connect_without_token`.
+    pub allow_anonymous_without_token: bool,
+    /// `client.insecure`: no token needed, every permission granted (private channels still need a token), and a
+    /// connection does not expire.
+    pub insecure: bool,
+    /// `client.connect_include_server_time`.
+    pub include_server_time: bool,
+    /// `client.subscribe_to_user_personal_channel`.
+    pub personal_channel: Option<PersonalChannel>,
+}
+
+/// The channel every identified user is subscribed to.
+#[derive(Clone, Debug, Default)]
+pub struct PersonalChannel {
+    /// `personal_channel_namespace`; empty for none.
+    pub namespace: Box<str>,
+}
+
+/// One reading of the clocks: taken once a turn and handed down.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Now {
+    /// For intervals and deadlines.
+    pub instant: Instant,
+    /// Unix time in milliseconds: for expiries named by tokens.
+    pub unix_ms: u64,
+}
+
+impl Now {
+    /// Unix time in seconds, with fraction.
+    pub fn unix_seconds(&self) -> f64 {
+        self.unix_ms as f64 / 1000.0
+    }
+}
+
+/// What a session looks at while it handles an input.
+#[derive(Clone, Copy, Debug)]
+pub struct Context<'a> {
+    /// The turn's reading of the clocks.
+    pub now: Now,
+    /// The rules in force.
+    pub rules: &'a Rules,
+}

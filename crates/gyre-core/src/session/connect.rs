@@ -1,0 +1,286 @@
+//! The connect command: who the client is, and the server-side subscriptions it starts with.
+//!
+//! Spec: centrifuge `client.go` connectCmd; centrifugo `internal/client/handler.go` OnClientConnecting.
+
+use std::{sync::Arc, time::Instant};
+
+use gyre_protocol::{
+    ClientError, ClientInfo, ConnectRequest, ConnectResult, Disconnect, Epoch, Expiry, Payload, ReplyBody,
+    StreamPosition, SubscribeResult,
+};
+
+use super::{Attached, Busy, BusyCommand, Live, Origin, Refusal, State, Subscriptions, Timers, subscribe::Grant};
+use crate::{
+    channel::{ChannelName, ChannelOptions},
+    limits::EXPIRY_MAX,
+    ports::{ConnectionClaims, ServerSubscription, SubscriptionGrant, TokenError},
+    rules::{Context, Now},
+    session::{Effect, EffectId, Outcome, Pings, Session},
+};
+
+/// A connect whose credentials are being looked at.
+#[derive(Debug)]
+pub(super) struct Connecting {
+    id: u32,
+    effect: EffectId,
+    /// Server-side subscriptions the client named: wanted ones, or positions to recover from.
+    requested: Vec<Requested>,
+    step: Step,
+}
+
+#[derive(Debug)]
+enum Step {
+    /// The token is being verified.
+    Authenticating,
+    /// The connection is being registered under its user.
+    Attaching(Box<Identified>),
+}
+
+/// A connect whose server-side subscriptions are being made.
+#[derive(Debug)]
+pub(super) struct Subscribing {
+    id: u32,
+    /// Subscriptions not answered yet.
+    remaining: usize,
+    result: Box<ConnectResult>,
+}
+
+#[derive(Debug)]
+struct Requested {
+    channel: Box<str>,
+    since: Option<StreamPosition>,
+}
+
+#[derive(Debug)]
+struct Identified {
+    user: Arc<str>,
+    info: Payload,
+    expire_at: Option<i64>,
+    token_channels: Box<[Box<str>]>,
+    wanted: Vec<Wanted>,
+}
+
+/// A server-side subscription to be made.
+#[derive(Debug)]
+struct Wanted {
+    channel: ChannelName,
+    options: Arc<ChannelOptions>,
+    grant: SubscriptionGrant,
+    since: Option<StreamPosition>,
+}
+
+impl Session {
+    pub(super) fn connect(
+        &mut self,
+        cx: &Context<'_>,
+        id: u32,
+        request: ConnectRequest<'_>,
+    ) -> Result<(), Disconnect> {
+        let State::Fresh { stale_at, header_user } = &mut self.state else {
+            return Err(Disconnect::BAD_REQUEST);
+        };
+        let (stale_at, header_user) = (*stale_at, header_user.take());
+        let requested = request.subs.iter().map(|(channel, subscribe)| Requested {
+            channel: channel.as_ref().into(),
+            since: subscribe.recover.then(|| StreamPosition {
+                offset: subscribe.offset,
+                epoch: Epoch::new(&subscribe.epoch),
+            }),
+        });
+        let requested = requested.collect();
+        if !request.token.is_empty() {
+            let effect = self.effect(Effect::Authenticate { token: request.token.into() });
+            let pending = Connecting { id, effect, requested, step: Step::Authenticating };
+            self.state = State::Connecting { stale_at, pending: Box::new(pending) };
+            return Ok(());
+        }
+        let rules = &cx.rules.connect;
+        let user = match header_user {
+            _ if rules.allow_anonymous_without_token || rules.insecure => "".into(),
+            Some(user) => user,
+            None => return Err(Disconnect::BAD_REQUEST),
+        };
+        let claims = ConnectionClaims { user, ..ConnectionClaims::default() };
+        self.identified(cx, stale_at, id, claims, requested)
+    }
+
+    pub(super) fn connect_outcome(
+        &mut self,
+        cx: &Context<'_>,
+        effect: EffectId,
+        outcome: Outcome,
+    ) -> Result<(), Disconnect> {
+        let State::Connecting { stale_at, pending } = &mut self.state else { return Ok(()) };
+        if pending.effect != effect {
+            return Ok(());
+        }
+        let (stale_at, id) = (*stale_at, pending.id);
+        let requested = std::mem::take(&mut pending.requested);
+        match (std::mem::replace(&mut pending.step, Step::Authenticating), outcome) {
+            (Step::Authenticating, Outcome::Authenticated(Ok(claims))) => {
+                self.identified(cx, stale_at, id, *claims, requested)
+            }
+            (Step::Authenticating, Outcome::Authenticated(Err(error))) => match error {
+                TokenError::Expired => self.refuse_connect(stale_at, id, ClientError::TOKEN_EXPIRED),
+                TokenError::Undecodable { .. } => self.refuse_connect(stale_at, id, ClientError::INTERNAL),
+                TokenError::AnonymousNotAllowed => Err(Disconnect::PERMISSION_DENIED),
+                TokenError::Invalid { .. } | TokenError::Unverifiable { .. } => Err(Disconnect::INVALID_TOKEN),
+            },
+            (Step::Attaching(_), Outcome::Attached(Attached::LimitReached)) => Err(Disconnect::CONNECTION_LIMIT),
+            (Step::Attaching(identified), Outcome::Attached(Attached::Yes)) => {
+                self.attached(cx, stale_at, id, *identified)
+            }
+            _ => Err(Disconnect::SERVER_ERROR),
+        }
+    }
+
+    /// The user is known: the server-side subscriptions are put together, and the connection is registered.
+    fn identified(
+        &mut self,
+        cx: &Context<'_>,
+        stale_at: Instant,
+        id: u32,
+        claims: ConnectionClaims,
+        requested: Vec<Requested>,
+    ) -> Result<(), Disconnect> {
+        let expire_at = if cx.rules.connect.insecure { None } else { claims.expire_at.filter(|&at| at > 0) };
+        let token_channels = claims.subs.iter().map(|s| s.channel.clone()).collect();
+        let wanted = match wanted_subscriptions(cx, &claims.user, claims.subs, requested) {
+            Ok(wanted) => wanted,
+            Err(Refusal::Error(error)) => return self.refuse_connect(stale_at, id, error),
+            Err(Refusal::Disconnect(disconnect)) => return Err(disconnect),
+        };
+        if wanted.len() > cx.rules.limits.channel_limit {
+            return Err(Disconnect::CHANNEL_LIMIT);
+        }
+        if expire_at.is_some_and(|at| (at as f64) < cx.now.unix_seconds().floor()) {
+            return self.refuse_connect(stale_at, id, ClientError::EXPIRED);
+        }
+        let user: Arc<str> = claims.user.into();
+        let effect = self.effect(Effect::Attach { user: user.clone() });
+        let identified = Identified { user, info: claims.info, expire_at, token_channels, wanted };
+        let step = Step::Attaching(Box::new(identified));
+        let pending = Connecting { id, effect, requested: Vec::new(), step };
+        self.state = State::Connecting { stale_at, pending: Box::new(pending) };
+        Ok(())
+    }
+
+    fn attached(
+        &mut self,
+        cx: &Context<'_>,
+        stale_at: Instant,
+        id: u32,
+        identified: Identified,
+    ) -> Result<(), Disconnect> {
+        let Identified { user, info, expire_at, token_channels, wanted } = identified;
+        let client: Box<str> = self.client.to_string().into();
+        let pings = self.pings == Pings::Protocol && !cx.rules.limits.ping_interval.is_zero();
+        let limits = &cx.rules.limits;
+        let result = ConnectResult {
+            client: client.clone(),
+            version: cx.rules.version.clone(),
+            expiry: expiry(expire_at, &cx.now),
+            ping: if pings { limits.ping_interval.as_secs() as u32 } else { 0 },
+            pong: pings,
+            time: if cx.rules.connect.include_server_time { cx.now.unix_ms as i64 } else { 0 },
+            ..ConnectResult::default()
+        };
+        let subscribing = Subscribing { id, remaining: wanted.len(), result: Box::new(result) };
+        let busy = Busy { effect: EffectId(u32::MAX), command: BusyCommand::Connect(subscribing) };
+        let info = ClientInfo { user: (*user).into(), client, conn_info: info, chan_info: Payload::default() };
+        self.state = State::Live(Box::new(Live {
+            user,
+            info: Arc::new(info),
+            subscriptions: Subscriptions::default(),
+            token_channels,
+            busy: Some(Box::new(busy)),
+            timers: Timers::connecting(stale_at, expire_at, &cx.now, limits),
+        }));
+        for Wanted { channel, options, grant, since } in wanted {
+            let grant = Grant { grant, ..Grant::server_side(options, since) };
+            self.begin_subscription(cx, Origin::Connect, channel, grant);
+        }
+        self.finish_connect(cx);
+        Ok(())
+    }
+
+    /// Takes the result of one server-side subscription of the connect.
+    pub(super) fn connect_subscribed(&mut self, cx: &Context<'_>, channel: &ChannelName, result: SubscribeResult) {
+        if let Some(Busy { command: BusyCommand::Connect(connect), .. }) =
+            self.live_mut().and_then(|live| live.busy.as_deref_mut())
+        {
+            connect.result.subs.push((channel.as_shared().clone(), result));
+            connect.remaining -= 1;
+        }
+        self.finish_connect(cx);
+    }
+
+    /// Answers the connect once nothing is waited for; only then may publications follow.
+    fn finish_connect(&mut self, cx: &Context<'_>) {
+        let (pings, jitter) = (self.pings, self.jitter);
+        let Some(live) = self.live_mut() else { return };
+        let Some(busy) = live.busy.take_if(
+            |busy| matches!(&busy.command, BusyCommand::Connect(connect) if connect.remaining == 0),
+        ) else {
+            return;
+        };
+        let BusyCommand::Connect(Subscribing { id, result, .. }) = busy.command else { return };
+        live.timers.connected(&cx.now, &cx.rules.limits, pings, jitter);
+        let channels: Vec<ChannelName> = live.subscriptions.channels().cloned().collect();
+        self.reply(id, ReplyBody::Connect(result));
+        for channel in channels {
+            self.activate(cx, &channel);
+        }
+    }
+
+    /// Answers the connect with an error; the session accepts nothing after that.
+    fn refuse_connect(&mut self, stale_at: Instant, id: u32, error: ClientError) -> Result<(), Disconnect> {
+        self.reply(id, ReplyBody::Error(error));
+        self.outputs.push_back(super::Output::Finish);
+        self.state = State::Unusable { stale_at };
+        Ok(())
+    }
+}
+
+/// The token's subscriptions, the personal channel, and those the client asked for and may have.
+fn wanted_subscriptions(
+    cx: &Context<'_>,
+    user: &str,
+    granted: Vec<ServerSubscription>,
+    requested: Vec<Requested>,
+) -> Result<Vec<Wanted>, Refusal> {
+    let namespaces = &cx.rules.namespaces;
+    let mut wanted: Vec<Wanted> = Vec::with_capacity(granted.len());
+    for ServerSubscription { channel, grant } in granted {
+        let options = namespaces.options(&channel).ok_or(ClientError::UNKNOWN_CHANNEL)?.clone();
+        wanted.push(Wanted { channel: ChannelName::new(&channel), options, grant, since: None });
+    }
+    if let Some(personal) = cx.rules.connect.personal_channel.as_ref().filter(|_| !user.is_empty()) {
+        let channel = namespaces.personal_channel(&personal.namespace, user);
+        if !wanted.iter().any(|w| *w.channel == *channel) {
+            let options = namespaces.options(&channel).ok_or(Disconnect::SERVER_ERROR)?.clone();
+            let channel = ChannelName::new(&channel);
+            wanted.push(Wanted { channel, options, grant: SubscriptionGrant::default(), since: None });
+        }
+    }
+    for Requested { channel, since } in requested {
+        if let Some(known) = wanted.iter_mut().find(|w| *w.channel == *channel) {
+            known.since = since;
+            continue;
+        }
+        let options = namespaces.options(&channel).ok_or(Disconnect::BAD_REQUEST)?;
+        let is_valid = channel.len() <= cx.rules.limits.channel_length_max && cx.rules.client_channel(&channel).is_ok();
+        if is_valid && cx.rules.may_subscribe(&channel, options, user) {
+            let (channel, options) = (ChannelName::new(&channel), options.clone());
+            wanted.push(Wanted { channel, options, grant: SubscriptionGrant::default(), since });
+        }
+    }
+    Ok(wanted)
+}
+
+/// `expires` and `ttl` for an expiry at that Unix time.
+pub(super) fn expiry(expire_at: Option<i64>, now: &Now) -> Expiry {
+    let Some(at) = expire_at else { return Expiry::default() };
+    let left = (at - (now.unix_ms / 1000) as i64).clamp(0, EXPIRY_MAX.as_secs() as i64);
+    Expiry { expires: true, ttl: left as u32 }
+}

@@ -1,0 +1,223 @@
+//! What a session asks for, and what comes back.
+
+use std::{sync::Arc, time::Duration};
+
+use gyre_protocol::{ClientInfo, Payload, PresenceStats, StreamPosition, SubscribePush};
+
+use crate::{
+    channel::ChannelName,
+    ports::{
+        ConnectionClaims, EngineError, History, HistoryFilter, NewPublication, PublishOptions,
+        SubscriptionClaims, TokenError,
+    },
+};
+
+/// Names a request of one session, so that a late outcome finds its place or is recognised as stale.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct EffectId(pub(crate) u32);
+
+/// Work a session wants done. Each kind is answered by the [`Outcome`] named with it, or not at all.
+#[derive(Debug)]
+pub enum Effect {
+    /// Verify a connection token, on connect or refresh. → [`Outcome::Authenticated`]
+    Authenticate {
+        /// The token.
+        token: Box<str>,
+    },
+    /// Register the connection under its user. → [`Outcome::Attached`]
+    Attach {
+        /// User id; empty for anonymous.
+        user: Arc<str>,
+    },
+    /// Verify a subscription token, on subscribe or sub_refresh. → [`Outcome::Verified`]
+    Verify {
+        /// The token.
+        token: Box<str>,
+    },
+    /// Put the connection into the channel and read what it needs to know of the stream. → [`Outcome::Subscribed`]
+    Subscribe {
+        /// Channel.
+        channel: ChannelName,
+        /// What is asked of the hub and the engine.
+        request: SubscribeEffect,
+    },
+    /// Take the connection out of the channel. No outcome.
+    Unsubscribe {
+        /// Channel.
+        channel: ChannelName,
+        /// The member to remove from presence.
+        presence: Option<Arc<ClientInfo>>,
+        /// The member whose leave is to be published.
+        leave: Option<Arc<ClientInfo>>,
+    },
+    /// Publish the join of a new subscriber. No outcome.
+    Join {
+        /// Channel.
+        channel: ChannelName,
+        /// The member.
+        info: Arc<ClientInfo>,
+    },
+    /// Renew the presence entry. No outcome.
+    RenewPresence {
+        /// Channel.
+        channel: ChannelName,
+        /// The member.
+        info: Arc<ClientInfo>,
+    },
+    /// Compare the subscriber's position with the top of the stream. No outcome; a mismatch comes as
+    /// [`super::Session::handle_lost_position`].
+    CheckPosition {
+        /// Channel.
+        channel: ChannelName,
+        /// How long the engine keeps the position.
+        meta_ttl: Duration,
+    },
+    /// Publish. → [`Outcome::Published`]
+    Publish {
+        /// Channel.
+        channel: ChannelName,
+        /// What.
+        publication: NewPublication,
+        /// How.
+        options: PublishOptions,
+    },
+    /// List the members of a channel. → [`Outcome::Presence`]
+    Presence {
+        /// Channel.
+        channel: ChannelName,
+    },
+    /// Count the members of a channel. → [`Outcome::PresenceStats`]
+    PresenceStats {
+        /// Channel.
+        channel: ChannelName,
+    },
+    /// Read history. → [`Outcome::History`]
+    History {
+        /// Channel.
+        channel: ChannelName,
+        /// Which part.
+        filter: HistoryFilter,
+        /// How long the engine keeps the position from now on.
+        meta_ttl: Duration,
+    },
+}
+
+/// What a subscription needs from hub and engine.
+#[derive(Clone, Debug, Default)]
+pub struct SubscribeEffect {
+    /// Deliver joins and leaves.
+    pub join_leave: bool,
+    /// Keep the position; `None` for at-most-once delivery.
+    pub stream: Option<StreamRead>,
+    /// Become a member of the channel's presence.
+    pub presence: Option<Arc<ClientInfo>>,
+}
+
+/// What is read of a stream while subscribing.
+#[derive(Clone, Debug)]
+pub struct StreamRead {
+    /// Position to recover from; `None` reads only the top.
+    pub since: Option<StreamPosition>,
+    /// Publications to recover at most.
+    pub limit: usize,
+    /// How long the engine keeps the position from now on.
+    pub meta_ttl: Duration,
+}
+
+/// The answer to an [`Effect`].
+#[derive(Debug)]
+pub enum Outcome {
+    /// Of [`Effect::Authenticate`].
+    Authenticated(Result<Box<ConnectionClaims>, TokenError>),
+    /// Of [`Effect::Attach`].
+    Attached(Attached),
+    /// Of [`Effect::Verify`].
+    Verified(Result<Box<SubscriptionClaims>, TokenError>),
+    /// Of [`Effect::Subscribe`]. On an error the connection is in no part of the channel.
+    Subscribed {
+        /// Channel of the effect.
+        channel: ChannelName,
+        /// What was read.
+        result: Result<Subscribed, EngineError>,
+    },
+    /// Of [`Effect::Publish`].
+    Published(Result<(), EngineError>),
+    /// Of [`Effect::Presence`].
+    Presence(Result<Vec<Arc<ClientInfo>>, EngineError>),
+    /// Of [`Effect::PresenceStats`].
+    PresenceStats(Result<PresenceStats, EngineError>),
+    /// Of [`Effect::History`].
+    History(Result<History, EngineError>),
+}
+
+/// Whether a connection may join its user's others.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Attached {
+    /// Registered.
+    Yes,
+    /// `client.user_connection_limit` is reached.
+    LimitReached,
+}
+
+/// What is known of the stream after hub and engine have the subscription.
+#[derive(Debug, Default)]
+pub struct Subscribed {
+    /// The part read and the top; `None` without positioning.
+    pub history: Option<History>,
+    /// False if the requested position was refused by the engine (another epoch).
+    pub is_continuous: bool,
+}
+
+/// Something for the driver to do after an input was handled.
+#[derive(Debug)]
+pub enum Output {
+    /// Send a reply.
+    Reply(gyre_protocol::Reply),
+    /// Send a push.
+    Push(gyre_protocol::Push),
+    /// Send a ping.
+    Ping,
+    /// Do some work.
+    Effect(EffectId, Effect),
+    /// The subscription is made: deliveries after this position (all, without one) may flow, and those held back are
+    /// looked at again. Comes right after the reply.
+    Activate {
+        /// Channel.
+        channel: ChannelName,
+        /// Last position the client will know of.
+        position: Option<StreamPosition>,
+    },
+    /// Nothing more will come: let the peer read what was sent, then end the connection.
+    Finish,
+}
+
+/// Options of a subscription made by the application at run time.
+#[derive(Clone, Debug, Default)]
+pub struct ServerSubscribe {
+    /// Unix time of its expiry; `None` or 0 is never.
+    pub expire_at: Option<i64>,
+    /// Information, data and overrides.
+    pub grant: crate::ports::SubscriptionGrant,
+    /// Position to start from.
+    pub since: Option<StreamPosition>,
+}
+
+/// Changes of a connection made by the application at run time.
+#[derive(Clone, Debug, Default)]
+pub struct ServerRefresh {
+    /// New expiry in Unix seconds; 0 ends the expiry.
+    pub expire_at: i64,
+    /// New connection information; empty keeps the old.
+    pub info: Payload,
+}
+
+/// Body of the push that announces a server-side subscription.
+pub(crate) fn subscribe_push(result: &gyre_protocol::SubscribeResult) -> SubscribePush {
+    SubscribePush {
+        recoverable: result.recoverable,
+        epoch: result.epoch.clone(),
+        offset: result.offset,
+        positioned: result.positioned,
+        data: result.data.clone(),
+    }
+}

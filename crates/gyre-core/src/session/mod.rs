@@ -1,0 +1,372 @@
+//! One client's protocol state: a plain struct driven by `handle_*` and drained by [`Session::poll_output`].
+//!
+//! Invariants: only [`State::Live`] knows a user and subscriptions; one command is worked on at a time, and while an
+//! effect it needs is not answered ([`Session::is_busy`]) the caller hands in no further command; the first reason to
+//! close wins. A session never reads a clock, waits, or touches a socket or the hub.
+//!
+//! Each command is a file of its own; this one holds state, dispatch and close.
+
+mod connect;
+mod effect;
+mod history;
+mod identity;
+mod presence;
+mod publish;
+mod refresh;
+mod server;
+mod sub_refresh;
+mod subscribe;
+mod subscription;
+mod timers;
+mod unsubscribe;
+
+use std::{collections::VecDeque, sync::Arc, time::Instant};
+
+use gyre_protocol::{
+    ClientError, ClientInfo, Command, Disconnect, Push, PushBody, Reply, ReplyBody, Request, codec::Encoding,
+};
+
+pub use effect::*;
+pub use identity::ClientId;
+
+use crate::{channel::ChannelName, rules::Context};
+use subscription::{Origin, Subscriptions};
+use timers::Timers;
+
+/// The protocol state of one connection.
+#[derive(Debug)]
+pub struct Session {
+    client: ClientId,
+    encoding: Encoding,
+    pings: Pings,
+    jitter: u16,
+    next_effect: u32,
+    state: State,
+    outputs: VecDeque<Output>,
+}
+
+/// How the liveness of the peer is checked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Pings {
+    /// Empty replies, answered by empty commands.
+    Protocol,
+    /// Left to the transport (`cf_ws_frame_ping_pong`).
+    Transport,
+}
+
+/// What a session is made from.
+#[derive(Clone, Debug)]
+pub struct SessionOptions {
+    /// Identifies the connection; unique.
+    pub client: ClientId,
+    /// Encoding of the connection: tells whether received data is JSON.
+    pub encoding: Encoding,
+    /// How the peer's liveness is checked.
+    pub pings: Pings,
+    /// Spreads the first ping and tick of sessions that connect together; random.
+    pub jitter: u16,
+    /// User named by a trusted header (`client.user_id_http_header`).
+    pub header_user: Option<Box<str>>,
+}
+
+#[derive(Debug)]
+enum State {
+    /// Waiting for the connect command.
+    Fresh { stale_at: Instant, header_user: Option<Box<str>> },
+    /// The credentials are being looked at.
+    Connecting { stale_at: Instant, pending: Box<connect::Connecting> },
+    /// Connected, or subscribing to the server-side subscriptions of the connect.
+    Live(Box<Live>),
+    /// The connect was answered with an error; nothing else is accepted.
+    Unusable { stale_at: Instant },
+    /// Over.
+    Closed,
+}
+
+#[derive(Debug)]
+struct Live {
+    user: Arc<str>,
+    /// The connection as others see it; subscriptions without information of their own share it.
+    info: Arc<ClientInfo>,
+    subscriptions: Subscriptions,
+    /// Channels the connection token named: a refresh must name the same.
+    token_channels: Box<[Box<str>]>,
+    /// The command that waits for its effect.
+    busy: Option<Box<Busy>>,
+    timers: Timers,
+}
+
+/// The command that waits for its effect. Subscribes wait in their subscription instead, once they are granted.
+#[derive(Debug)]
+struct Busy {
+    effect: EffectId,
+    command: BusyCommand,
+}
+
+#[derive(Debug)]
+enum BusyCommand {
+    /// Server-side subscriptions are being made; no effect of its own.
+    Connect(connect::Subscribing),
+    VerifySubscribe { id: u32, intent: subscribe::Intent },
+    /// A granted subscribe; its subscription has the details.
+    Subscribe,
+    Publish { id: u32 },
+    Presence { id: u32 },
+    History { id: u32 },
+    Refresh { id: u32 },
+    SubRefresh { id: u32, channel: ChannelName },
+}
+
+/// Why a command was not carried out.
+#[derive(Debug)]
+pub(crate) enum Refusal {
+    /// Answered with an error; the connection stays.
+    Error(ClientError),
+    /// The connection ends.
+    Disconnect(Disconnect),
+}
+
+impl From<ClientError> for Refusal {
+    fn from(error: ClientError) -> Self {
+        Self::Error(error)
+    }
+}
+
+impl From<Disconnect> for Refusal {
+    fn from(disconnect: Disconnect) -> Self {
+        Self::Disconnect(disconnect)
+    }
+}
+
+impl Session {
+    /// A session that has received nothing yet; it must connect within `client.stale_close_delay`.
+    pub fn new(cx: &Context<'_>, options: SessionOptions) -> Self {
+        let stale_at = cx.now.instant + cx.rules.limits.stale_close_delay;
+        Self {
+            client: options.client,
+            encoding: options.encoding,
+            pings: options.pings,
+            jitter: options.jitter,
+            next_effect: 0,
+            state: State::Fresh { stale_at, header_user: options.header_user },
+            outputs: VecDeque::new(),
+        }
+    }
+
+    /// Identifies the connection.
+    pub fn client(&self) -> ClientId {
+        self.client
+    }
+
+    /// User id, once connected; empty for anonymous.
+    pub fn user(&self) -> Option<&Arc<str>> {
+        match &self.state {
+            State::Live(live) => Some(&live.user),
+            _ => None,
+        }
+    }
+
+    /// True once the connect was answered with success.
+    pub fn is_connected(&self) -> bool {
+        matches!(&self.state, State::Live(live) if !live.is_connecting())
+    }
+
+    /// True while a command waits for an effect: the caller must hand in no further command until
+    /// [`Session::handle_outcome`] was called.
+    pub fn is_busy(&self) -> bool {
+        match &self.state {
+            State::Connecting { .. } => true,
+            State::Live(live) => live.busy.is_some(),
+            _ => false,
+        }
+    }
+
+    /// How many channels the session is subscribed to or subscribing to.
+    pub fn subscription_count(&self) -> usize {
+        self.live().map_or(0, |live| live.subscriptions.len())
+    }
+
+    /// True if the session is subscribed to the channel.
+    pub fn is_subscribed(&self, channel: &str) -> bool {
+        self.live().is_some_and(|live| live.subscriptions.is_active(channel))
+    }
+
+    /// The next thing to do; call until `None` after every `handle_*`.
+    pub fn poll_output(&mut self) -> Option<Output> {
+        self.outputs.pop_front()
+    }
+
+    /// Handles one command.
+    ///
+    /// # Errors
+    /// The disconnect to end the connection with. Errors that leave the connection alive are replies.
+    pub fn handle_command(&mut self, cx: &Context<'_>, command: Command<'_>) -> Result<(), Disconnect> {
+        match &self.state {
+            State::Closed => Ok(()),
+            State::Unusable { .. } => Err(Disconnect::BAD_REQUEST),
+            State::Fresh { .. } => match command {
+                Command { id: id @ 1.., request: Some(Request::Connect(request)) } => self.connect(cx, id, *request),
+                _ => Err(Disconnect::BAD_REQUEST),
+            },
+            State::Connecting { .. } => Err(Disconnect::SERVER_ERROR),
+            State::Live(live) if live.busy.is_some() => Err(Disconnect::SERVER_ERROR),
+            State::Live(_) => self.dispatch(cx, command),
+        }
+    }
+
+    /// Spec: client protocol, "Command dispatch": an id of 0 without `send` is a pong, whatever else is in it.
+    fn dispatch(&mut self, cx: &Context<'_>, command: Command<'_>) -> Result<(), Disconnect> {
+        let Command { id, request } = command;
+        if id == 0 && !matches!(request, Some(Request::Send(_))) {
+            return self.pong(cx);
+        }
+        let Some(request) = request else { return Err(Disconnect::BAD_REQUEST) };
+        let outcome = match request {
+            Request::Connect(_) => Err(Disconnect::BAD_REQUEST.into()),
+            Request::Subscribe(request) => self.subscribe(cx, id, &request),
+            Request::Unsubscribe(request) => self.unsubscribe(id, &request.channel),
+            Request::Publish(request) => self.publish(cx, id, &request),
+            Request::Presence(request) => self.presence(cx, id, &request.channel, presence::Wanted::Members),
+            Request::PresenceStats(request) => self.presence(cx, id, &request.channel, presence::Wanted::Stats),
+            Request::History(request) => self.history(cx, id, &request),
+            Request::Refresh(request) => self.refresh(id, &request.token),
+            Request::SubRefresh(request) => self.sub_refresh(id, &request),
+            // Spec-deviation: the reference answers `ping` with disconnect 3501 by accident.
+            Request::Rpc(_) | Request::Ping => Err(ClientError::NOT_AVAILABLE.into()),
+            Request::Send(_) => Err(Disconnect::NOT_AVAILABLE.into()),
+        };
+        self.settle(id, outcome)
+    }
+
+    /// Answers a refused command; a refusal that ends the connection goes to the caller.
+    fn settle(&mut self, id: u32, outcome: Result<(), Refusal>) -> Result<(), Disconnect> {
+        match outcome {
+            Ok(()) => Ok(()),
+            Err(Refusal::Error(error)) => {
+                self.reply(id, ReplyBody::Error(error));
+                Ok(())
+            }
+            Err(Refusal::Disconnect(disconnect)) => Err(disconnect),
+        }
+    }
+
+    /// Handles the answer to an effect. Answers that come too late are ignored.
+    ///
+    /// # Errors
+    /// The disconnect to end the connection with.
+    pub fn handle_outcome(
+        &mut self,
+        cx: &Context<'_>,
+        effect: EffectId,
+        outcome: Outcome,
+    ) -> Result<(), Disconnect> {
+        if matches!(self.state, State::Connecting { .. }) {
+            return self.connect_outcome(cx, effect, outcome);
+        }
+        if let Outcome::Subscribed { channel, result } = outcome {
+            return self.subscribed(cx, effect, &channel, result);
+        }
+        let State::Live(live) = &mut self.state else { return Ok(()) };
+        let Some(busy) = live.busy.take_if(|busy| busy.effect == effect) else { return Ok(()) };
+        match (busy.command, outcome) {
+            (BusyCommand::VerifySubscribe { id, intent }, Outcome::Verified(claims)) => {
+                let outcome = self.subscribe_verified(cx, id, intent, claims);
+                self.settle(id, outcome)
+            }
+            (BusyCommand::Publish { id }, Outcome::Published(result)) => {
+                self.reply(id, result.map_or_else(internal_error, |()| ReplyBody::Publish));
+                Ok(())
+            }
+            (BusyCommand::Presence { id }, Outcome::Presence(result)) => {
+                self.reply(id, result.map_or_else(internal_error, ReplyBody::Presence));
+                Ok(())
+            }
+            (BusyCommand::Presence { id }, Outcome::PresenceStats(result)) => {
+                self.reply(id, result.map_or_else(internal_error, ReplyBody::PresenceStats));
+                Ok(())
+            }
+            (BusyCommand::History { id }, Outcome::History(result)) => {
+                self.reply(id, history::reply(result));
+                Ok(())
+            }
+            (BusyCommand::Refresh { id }, Outcome::Authenticated(claims)) => {
+                let outcome = self.refreshed(cx, id, claims);
+                self.settle(id, outcome)
+            }
+            (BusyCommand::SubRefresh { id, channel }, Outcome::Verified(claims)) => {
+                let outcome = self.sub_refreshed(cx, id, &channel, claims);
+                self.settle(id, outcome)
+            }
+            _ => Err(Disconnect::SERVER_ERROR),
+        }
+    }
+
+    /// Ends the session: everything it holds in hub and engine is given back as effects. Further inputs are ignored.
+    pub fn close(&mut self) {
+        let subscriptions = match &mut self.state {
+            State::Live(live) => std::mem::take(&mut live.subscriptions),
+            _ => Subscriptions::default(),
+        };
+        self.outputs.clear();
+        for (channel, subscription) in subscriptions.into_iter() {
+            let effect = subscription.unsubscribe_effect(channel);
+            self.effect(effect);
+        }
+        self.state = State::Closed;
+    }
+
+    fn live(&self) -> Option<&Live> {
+        match &self.state {
+            State::Live(live) => Some(live),
+            _ => None,
+        }
+    }
+
+    fn live_mut(&mut self) -> Option<&mut Live> {
+        match &mut self.state {
+            State::Live(live) => Some(live),
+            _ => None,
+        }
+    }
+
+    fn reply(&mut self, id: u32, body: ReplyBody) {
+        self.outputs.push_back(Output::Reply(Reply { id, body }));
+    }
+
+    fn push(&mut self, channel: Option<&ChannelName>, body: PushBody) {
+        let channel = channel.map_or_else(Arc::default, |channel| channel.as_shared().clone());
+        self.outputs.push_back(Output::Push(Push { channel, id: 0, body }));
+    }
+
+    fn effect(&mut self, effect: Effect) -> EffectId {
+        let id = EffectId(self.next_effect);
+        self.next_effect = self.next_effect.wrapping_add(1);
+        self.outputs.push_back(Output::Effect(id, effect));
+        id
+    }
+
+    /// Makes an effect and remembers the command that waits for it.
+    fn wait_for(&mut self, effect: Effect, command: BusyCommand) {
+        let effect = self.effect(effect);
+        if let Some(live) = self.live_mut() {
+            live.busy = Some(Box::new(Busy { effect, command }));
+        }
+    }
+}
+
+impl Live {
+    fn is_connecting(&self) -> bool {
+        matches!(self.busy.as_deref(), Some(Busy { command: BusyCommand::Connect(_), .. }))
+    }
+}
+
+fn internal_error(_: crate::ports::EngineError) -> ReplyBody {
+    ReplyBody::Error(ClientError::INTERNAL)
+}
+
+/// Idle cost of a session; what a connected one holds besides is boxed.
+const SESSION_BYTES_MAX: usize = 128;
+const _: () = assert!(size_of::<Session>() <= SESSION_BYTES_MAX);
+
+#[cfg(test)]
+mod tests;

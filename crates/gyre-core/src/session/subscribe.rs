@@ -1,0 +1,401 @@
+//! The subscribe command, and what all ways to a subscription share.
+//!
+//! Spec: centrifuge `client.go` subscribeCmd; centrifugo `internal/client/handler.go` OnSubscribe.
+
+use std::sync::Arc;
+
+use gyre_protocol::{
+    ClientError, ClientInfo, Disconnect, Epoch, Payload, PushBody, ReplyBody, StreamPosition, SubscribeRequest,
+    SubscribeResult,
+};
+
+use super::{
+    BusyCommand, Effect, EffectId, Origin, Output, Refusal, Session, StreamRead, SubscribeEffect, Subscribed,
+    connect::expiry,
+    subscribe_push,
+    subscription::{Features, PendingSubscription, Subscription, SubscriptionState},
+};
+use crate::{
+    channel::{Asker, ChannelName, ChannelOptions, SubscriptionKind},
+    ports::{EngineError, SubscriptionClaims, SubscriptionGrant, TokenError},
+    rules::Context,
+    stream::is_recovered,
+};
+
+/// What a client asked for, kept while its token is verified.
+#[derive(Debug)]
+pub(super) struct Intent {
+    channel: ChannelName,
+    since: Option<StreamPosition>,
+    wishes: Wishes,
+    reject_unrecovered: bool,
+}
+
+/// Features a client may ask for; granted only where it has the right.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Wishes {
+    positioned: bool,
+    recoverable: bool,
+    join_leave: bool,
+}
+
+/// Everything that is known of a subscription before hub and engine are asked.
+#[derive(Debug)]
+pub(super) struct Grant {
+    pub(super) options: Arc<ChannelOptions>,
+    pub(super) grant: SubscriptionGrant,
+    pub(super) expire_at: Option<i64>,
+    pub(super) since: Option<StreamPosition>,
+    pub(super) wishes: Wishes,
+    pub(super) reject_unrecovered: bool,
+}
+
+impl Grant {
+    pub(super) fn server_side(options: Arc<ChannelOptions>, since: Option<StreamPosition>) -> Self {
+        Self {
+            options,
+            grant: SubscriptionGrant::default(),
+            expire_at: None,
+            since,
+            wishes: Wishes::default(),
+            reject_unrecovered: false,
+        }
+    }
+}
+
+/// `flag` bit of a subscribe: answer error 112 instead of an unrecovered subscription.
+const FLAG_REJECT_UNRECOVERED: i64 = 2;
+/// `type` of shared poll subscriptions.
+const KIND_SHARED_POLL: i32 = 4;
+
+impl Session {
+    pub(super) fn subscribe(
+        &mut self,
+        cx: &Context<'_>,
+        id: u32,
+        request: &SubscribeRequest<'_>,
+    ) -> Result<(), Refusal> {
+        let options = self.check_subscribe(cx, request)?;
+        let intent = Intent {
+            channel: ChannelName::new(&request.channel),
+            since: request
+                .recover
+                .then(|| StreamPosition { offset: request.offset, epoch: Epoch::new(&request.epoch) }),
+            wishes: Wishes {
+                positioned: request.positioned,
+                recoverable: request.recoverable,
+                join_leave: request.join_leave,
+            },
+            reject_unrecovered: request.flag & FLAG_REJECT_UNRECOVERED != 0,
+        };
+        if !request.token.is_empty() {
+            let token = request.token.as_ref().into();
+            self.wait_for(Effect::Verify { token }, BusyCommand::VerifySubscribe { id, intent });
+            return Ok(());
+        }
+        let Some(live) = self.live() else { return Ok(()) };
+        if !cx.rules.may_subscribe(&intent.channel, &options, &live.user) {
+            return Err(ClientError::PERMISSION_DENIED.into());
+        }
+        let grant = Grant {
+            since: intent.since,
+            wishes: intent.wishes,
+            reject_unrecovered: intent.reject_unrecovered,
+            ..Grant::server_side(options, None)
+        };
+        self.begin_subscription(cx, Origin::Command { id }, intent.channel, grant);
+        Ok(())
+    }
+
+    /// The checks that need no token, in the protocol's order.
+    fn check_subscribe(
+        &self,
+        cx: &Context<'_>,
+        request: &SubscribeRequest<'_>,
+    ) -> Result<Arc<ChannelOptions>, Refusal> {
+        let channel = &*request.channel;
+        if channel.is_empty() {
+            return Err(Disconnect::BAD_REQUEST.into());
+        }
+        let configured = cx.rules.namespaces.options(channel).map(|options| options.kind);
+        match (configured, request.kind) {
+            // Spec-deviation: the reference closes the connection with 3004 on unknown kinds.
+            (_, ..0 | 5..) => return Err(ClientError::BAD_REQUEST.into()),
+            (Some(SubscriptionKind::SharedPoll), KIND_SHARED_POLL) => {}
+            (Some(SubscriptionKind::SharedPoll), _) => return Err(ClientError::BAD_REQUEST.into()),
+            (_, KIND_SHARED_POLL) => return Err(ClientError::NOT_AVAILABLE.into()),
+            _ => {}
+        }
+        if !matches!(&*request.delta, "" | "fossil") {
+            return Err(Disconnect::BAD_REQUEST.into());
+        }
+        if channel.len() > cx.rules.limits.channel_length_max {
+            return Err(ClientError::BAD_REQUEST.into());
+        }
+        let subscriptions = self.live().map(|live| &live.subscriptions);
+        if subscriptions.is_some_and(|s| s.contains(channel)) {
+            return Err(ClientError::ALREADY_SUBSCRIBED.into());
+        }
+        if subscriptions.is_some_and(|s| s.len() >= cx.rules.limits.channel_limit) {
+            return Err(ClientError::LIMIT_EXCEEDED.into());
+        }
+        let options = cx.rules.client_channel(channel)?.clone();
+        if kind_of(options.kind) != request.kind {
+            return Err(ClientError::PERMISSION_DENIED.into());
+        }
+        if options.kind != SubscriptionKind::Stream {
+            return Err(ClientError::NOT_AVAILABLE.into());
+        }
+        if request.token.is_empty() && cx.rules.namespaces.parts(channel).is_private {
+            return Err(ClientError::PERMISSION_DENIED.into());
+        }
+        if request.tf.is_some() {
+            return Err(ClientError::BAD_REQUEST.into());
+        }
+        Ok(options)
+    }
+
+    pub(super) fn subscribe_verified(
+        &mut self,
+        cx: &Context<'_>,
+        id: u32,
+        intent: Intent,
+        claims: Result<Box<SubscriptionClaims>, TokenError>,
+    ) -> Result<(), Refusal> {
+        let claims = claims.map_err(|error| match error {
+            TokenError::Expired => ClientError::TOKEN_EXPIRED,
+            _ => ClientError::PERMISSION_DENIED,
+        })?;
+        let Some(live) = self.live() else { return Ok(()) };
+        if *claims.channel != *intent.channel || !self.is_bearer(&claims, &live.user) {
+            return Err(Disconnect::INVALID_TOKEN.into());
+        }
+        let expire_at = claims.expire_at.filter(|&at| at > 0);
+        if is_past(expire_at, cx) {
+            return Err(ClientError::EXPIRED.into());
+        }
+        let options = cx.rules.namespaces.options(&intent.channel).ok_or(ClientError::UNKNOWN_CHANNEL)?;
+        let grant = Grant {
+            options: options.clone(),
+            grant: claims.grant,
+            expire_at,
+            since: intent.since,
+            wishes: intent.wishes,
+            reject_unrecovered: intent.reject_unrecovered,
+        };
+        self.begin_subscription(cx, Origin::Command { id }, intent.channel, grant);
+        Ok(())
+    }
+
+    /// True if the token was made for this session's user and, if it names one, for this client.
+    pub(super) fn is_bearer(&self, claims: &SubscriptionClaims, user: &str) -> bool {
+        *claims.user == *user && (claims.client.is_empty() || self.client.is(&claims.client))
+    }
+
+    /// Enters the subscription as pending and asks hub and engine.
+    pub(super) fn begin_subscription(
+        &mut self,
+        cx: &Context<'_>,
+        origin: Origin,
+        channel: ChannelName,
+        granted: Grant,
+    ) {
+        let Some(live) = self.live() else { return };
+        let Grant { options, grant, expire_at, since, wishes, reject_unrecovered } = granted;
+        let asker = Asker { user: &live.user, is_subscribed: false };
+        let features = negotiate(cx, &options, &grant, wishes, asker);
+        let info = match grant.info.is_empty() {
+            true => live.info.clone(),
+            false => Arc::new(ClientInfo { chan_info: grant.info, ..(*live.info).clone() }),
+        };
+        let is_recovering = since.is_some();
+        let since = since.filter(|_| features.recoverable);
+        let recover_from = since.as_ref().map(|position| position.offset);
+        let presence = features.presence.then(|| info.clone());
+        let meta_ttl = cx.rules.namespaces.history_meta_ttl_of(&channel);
+        let limit = cx.rules.limits.recovery_publications_max;
+        let stream = features.positioned.then_some(StreamRead { since, limit, meta_ttl });
+        let request = SubscribeEffect { join_leave: features.push_join_leave, stream, presence };
+        let effect = self.effect(Effect::Subscribe { channel: channel.clone(), request });
+        let is_client_side = matches!(origin, Origin::Command { .. });
+        let result = SubscribeResult {
+            expiry: if is_client_side { expiry(expire_at, &cx.now) } else { Default::default() },
+            recoverable: features.recoverable,
+            positioned: features.positioned,
+            data: grant.data,
+            was_recovering: is_recovering,
+            ..SubscribeResult::default()
+        };
+        let pending = PendingSubscription { effect, origin, result, recover_from, reject_unrecovered };
+        let subscription = Subscription {
+            state: SubscriptionState::Pending(Box::new(pending)),
+            info,
+            expire_at,
+            features: Features {
+                is_server_side: !is_client_side,
+                presence: features.presence,
+                join_leave: features.join_leave,
+                positioned: features.positioned,
+            },
+        };
+        let Some(live) = self.live_mut() else { return };
+        live.subscriptions.insert(channel, subscription);
+        if is_client_side {
+            live.busy = Some(Box::new(super::Busy { effect, command: BusyCommand::Subscribe }));
+        }
+    }
+
+    /// Hub and engine have answered.
+    pub(super) fn subscribed(
+        &mut self,
+        cx: &Context<'_>,
+        effect: EffectId,
+        channel: &ChannelName,
+        outcome: Result<Subscribed, EngineError>,
+    ) -> Result<(), Disconnect> {
+        let Some(live) = self.live_mut() else { return Ok(()) };
+        let Some(subscription) = live.subscriptions.get_mut(channel) else { return Ok(()) };
+        let SubscriptionState::Pending(pending) = &mut subscription.state else { return Ok(()) };
+        if pending.effect != effect {
+            return Ok(());
+        }
+        let (origin, reject_unrecovered) = (pending.origin, pending.reject_unrecovered);
+        let Ok(subscribed) = outcome else {
+            live.subscriptions.remove(channel);
+            return Err(Disconnect::SERVER_ERROR);
+        };
+        fill_result(pending, subscribed);
+        let result = &pending.result;
+        let is_rejected = reject_unrecovered && result.was_recovering && !result.recovered;
+        if let Origin::Connect = origin {
+            let result = result.clone();
+            self.connect_subscribed(cx, channel, result);
+            return Ok(());
+        }
+        live.busy = live.busy.take().filter(|busy| busy.effect != effect);
+        match origin {
+            Origin::Command { id } if is_rejected => {
+                self.drop_subscription(channel);
+                self.reply(id, ReplyBody::Error(ClientError::UNRECOVERABLE_POSITION));
+            }
+            Origin::Command { id } => {
+                let result = result.clone();
+                self.reply(id, ReplyBody::Subscribe(Box::new(result)));
+                self.activate(cx, channel);
+            }
+            Origin::Server | Origin::Connect => {
+                let push = subscribe_push(result);
+                self.push(Some(channel), PushBody::Subscribe(push));
+                self.activate(cx, channel);
+            }
+        }
+        Ok(())
+    }
+
+    /// The client has been told: publications may flow from here on, and the join is published.
+    pub(super) fn activate(&mut self, cx: &Context<'_>, channel: &ChannelName) {
+        let jitter = self.jitter;
+        let Some(live) = self.live_mut() else { return };
+        let Some(subscription) = live.subscriptions.get_mut(channel) else { return };
+        let state = std::mem::replace(&mut subscription.state, SubscriptionState::Active);
+        let SubscriptionState::Pending(pending) = state else { return };
+        let join = subscription.features.join_leave.then(|| subscription.info.clone());
+        if subscription.needs_tick() {
+            live.timers.start_tick(&cx.now, &cx.rules.limits, jitter);
+        }
+        // A recovered client gets its position from the last publication it is sent, else from the reply.
+        let result = pending.result;
+        let last = result.publications.last().map_or(result.offset, |publication| publication.offset);
+        let position = result.positioned.then_some(StreamPosition { offset: last, epoch: result.epoch });
+        self.outputs.push_back(Output::Activate { channel: channel.clone(), position });
+        if let Some(info) = join {
+            self.effect(Effect::Join { channel: channel.clone(), info });
+        }
+    }
+
+    /// Forgets a subscription and gives back what it holds.
+    pub(super) fn drop_subscription(&mut self, channel: &str) -> bool {
+        let Some((channel, subscription)) = self.live_mut().and_then(|live| live.subscriptions.remove(channel)) else {
+            return false;
+        };
+        let effect = subscription.unsubscribe_effect(channel);
+        self.effect(effect);
+        true
+    }
+}
+
+/// Completes the result with what was read of the stream.
+fn fill_result(pending: &mut PendingSubscription, subscribed: Subscribed) {
+    let Some(history) = subscribed.history else { return };
+    let result = &mut pending.result;
+    result.epoch = history.top.epoch.clone();
+    result.offset = history.top.offset;
+    let Some(since) = pending.recover_from else { return };
+    if subscribed.is_continuous && is_recovered(since, &history) {
+        result.recovered = true;
+        // The client's own offset: it advances by the publications that follow.
+        result.offset = since;
+        result.publications = history.publications;
+    }
+}
+
+/// What a subscription gets out of namespace, grant and wishes.
+struct Negotiated {
+    presence: bool,
+    join_leave: bool,
+    push_join_leave: bool,
+    positioned: bool,
+    recoverable: bool,
+}
+
+/// Forced features come from the namespace or the grant; wishes are granted where the client has the right, else
+/// silently ignored.
+fn negotiate(
+    cx: &Context<'_>,
+    options: &ChannelOptions,
+    grant: &SubscriptionGrant,
+    wishes: Wishes,
+    asker: Asker<'_>,
+) -> Negotiated {
+    let overrides = &grant.overrides;
+    let join_leave = overrides.join_leave.unwrap_or(options.join_leave);
+    let may_read = options.history.is_some() && cx.rules.may_call(options.history_call, asker);
+    let may_see = cx.rules.may_call(options.presence_call, asker);
+    let recoverable = overrides.force_recovery.unwrap_or(options.force_recovery)
+        || (wishes.recoverable && (options.allow_recovery || may_read));
+    Negotiated {
+        presence: overrides.presence.unwrap_or(options.presence),
+        join_leave,
+        push_join_leave: join_leave
+            && (overrides.force_push_join_leave.unwrap_or(options.force_push_join_leave)
+                || (wishes.join_leave && may_see)),
+        positioned: recoverable
+            || overrides.force_positioning.unwrap_or(options.force_positioning)
+            || (wishes.positioned && (options.allow_positioning || may_read)),
+        recoverable,
+    }
+}
+
+fn kind_of(kind: SubscriptionKind) -> i32 {
+    match kind {
+        SubscriptionKind::Stream => 0,
+        SubscriptionKind::Map => 1,
+        SubscriptionKind::MapClients => 2,
+        SubscriptionKind::MapUsers => 3,
+        SubscriptionKind::SharedPoll => KIND_SHARED_POLL,
+    }
+}
+
+/// True if an expiry has passed.
+pub(super) fn is_past(expire_at: Option<i64>, cx: &Context<'_>) -> bool {
+    expire_at.is_some_and(|at| at <= (cx.now.unix_ms / 1000) as i64)
+}
+
+/// Data as received, remembered as JSON where the encoding guarantees it.
+pub(super) fn received(encoding: gyre_protocol::codec::Encoding, data: &[u8]) -> Payload {
+    let bytes = bytes::Bytes::copy_from_slice(data);
+    match encoding {
+        gyre_protocol::codec::Encoding::Json if !data.is_empty() => Payload::json(bytes),
+        _ => Payload::new(bytes),
+    }
+}

@@ -1,0 +1,128 @@
+//! The subscriptions of one session.
+
+use std::sync::Arc;
+
+use gyre_protocol::{ClientInfo, SubscribeResult};
+use hashbrown::HashMap;
+
+use crate::{
+    channel::ChannelName,
+    session::{Effect, EffectId},
+};
+
+/// The subscriptions of one session by channel; allocates nothing while there are none.
+#[derive(Debug, Default)]
+pub(crate) struct Subscriptions(HashMap<ChannelName, Subscription>);
+
+/// One subscription, made or being made.
+#[derive(Debug)]
+pub(crate) struct Subscription {
+    pub(crate) state: SubscriptionState,
+    /// The subscriber as others see it.
+    pub(crate) info: Arc<ClientInfo>,
+    /// Unix time of expiry.
+    pub(crate) expire_at: Option<i64>,
+    pub(crate) features: Features,
+}
+
+/// What a subscription does besides receiving publications.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Features {
+    /// Made by the server: cannot be refreshed by the client, and a lost position ends the connection.
+    pub(crate) is_server_side: bool,
+    /// Member of the channel's presence.
+    pub(crate) presence: bool,
+    /// Its join and leave are published.
+    pub(crate) join_leave: bool,
+    /// Keeps a position.
+    pub(crate) positioned: bool,
+}
+
+#[derive(Debug)]
+pub(crate) enum SubscriptionState {
+    /// Hub and engine are being asked.
+    Pending(Box<PendingSubscription>),
+    /// Publications flow.
+    Active,
+}
+
+#[derive(Debug)]
+pub(crate) struct PendingSubscription {
+    pub(crate) effect: EffectId,
+    pub(crate) origin: Origin,
+    /// What is known of the result so far.
+    pub(crate) result: SubscribeResult,
+    /// Offset to recover from, if recovery is on and was asked for.
+    pub(crate) recover_from: Option<u64>,
+    pub(crate) reject_unrecovered: bool,
+}
+
+/// Who wanted a subscription, and thus how its result is told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Origin {
+    /// A subscribe command: a reply.
+    Command { id: u32 },
+    /// The connect: part of its result.
+    Connect,
+    /// The application at run time: a push.
+    Server,
+}
+
+impl Subscription {
+    /// The effect that undoes this subscription. Joins and leaves are published for finished subscriptions only.
+    pub(crate) fn unsubscribe_effect(self, channel: ChannelName) -> Effect {
+        let is_active = matches!(self.state, SubscriptionState::Active);
+        Effect::Unsubscribe {
+            channel,
+            presence: self.features.presence.then(|| self.info.clone()),
+            leave: (is_active && self.features.join_leave).then_some(self.info),
+        }
+    }
+
+    /// True if the session's tick has something to do for it.
+    pub(crate) fn needs_tick(&self) -> bool {
+        self.features.presence || self.features.positioned || self.expire_at.is_some()
+    }
+}
+
+impl Subscriptions {
+    pub(crate) fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    pub(crate) fn contains(&self, channel: &str) -> bool {
+        self.0.contains_key(channel)
+    }
+
+    pub(crate) fn is_active(&self, channel: &str) -> bool {
+        self.0.get(channel).is_some_and(|s| matches!(s.state, SubscriptionState::Active))
+    }
+
+    pub(crate) fn get(&self, channel: &str) -> Option<&Subscription> {
+        self.0.get(channel)
+    }
+
+    pub(crate) fn get_mut(&mut self, channel: &str) -> Option<&mut Subscription> {
+        self.0.get_mut(channel)
+    }
+
+    pub(crate) fn insert(&mut self, channel: ChannelName, subscription: Subscription) {
+        self.0.insert(channel, subscription);
+    }
+
+    pub(crate) fn remove(&mut self, channel: &str) -> Option<(ChannelName, Subscription)> {
+        self.0.remove_entry(channel)
+    }
+
+    pub(crate) fn channels(&self) -> impl Iterator<Item = &ChannelName> {
+        self.0.keys()
+    }
+
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (&ChannelName, &Subscription)> {
+        self.0.iter()
+    }
+
+    pub(crate) fn into_iter(self) -> impl Iterator<Item = (ChannelName, Subscription)> {
+        self.0.into_iter()
+    }
+}
