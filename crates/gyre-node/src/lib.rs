@@ -1,1 +1,23 @@
-//! Shard threads, operations and the node of Gyre
+//! One Gyre node: shard threads with their sessions, the channel directory between them, and the operations the
+//! application calls.
+//!
+//! A connection, its session, its subscriptions and its queue live on one shard from accept to close. Between threads
+//! only messages travel ([`mailbox`]). Nothing here knows HTTP, QUIC or an engine: transports hand in [`Link`]s,
+//! engines fill the ports of `gyre-core`.
+
+mod clock;
+mod directory;
+mod driver;
+mod events;
+mod mailbox;
+mod node;
+pub mod ops;
+mod shard;
+mod users;
+
+pub use clock::now;
+pub use directory::Directory;
+pub use node::{Node, NodeInfo, Ports};
+pub use shard::{
+    ConnectionOptions, Fed, Flushed, Link, LocalShard, Queue, ShardSnapshot, TransportKind, run_shards,
+};

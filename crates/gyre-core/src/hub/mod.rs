@@ -180,9 +180,10 @@ impl Hub {
         Removed { moved, emptied }
     }
 
-    /// The name of the channel at that place.
-    pub fn name_at(&self, place: Place) -> &ChannelName {
-        &self.channels[place.channel as usize].name
+    /// The one of a connection's places that is in the channel.
+    pub fn find(&self, places: &[Place], channel: &str) -> Option<Place> {
+        let &index = self.names.get(channel)?;
+        places.iter().copied().find(|place| place.channel == index)
     }
 
     /// The position the subscriber at that place has reached; `None` without positioning.

@@ -76,7 +76,10 @@ impl WireForm {
     }
 
     /// Writes the body behind room for its header, then the header right before it: one allocation, no copy.
-    fn frame(&self, encode: impl FnOnce(&mut Vec<u8>) -> Result<(), EncodeError>) -> Result<Bytes, EncodeError> {
+    fn frame(
+        &self,
+        encode: impl FnOnce(&mut Vec<u8>) -> Result<(), EncodeError>,
+    ) -> Result<Bytes, EncodeError> {
         let mut frame = Vec::with_capacity(256);
         frame.resize(HEADER_BYTES_MAX, 0);
         encode(&mut frame)?;

@@ -9,7 +9,9 @@ use gyre_protocol::{
     StreamPosition, SubscribeResult,
 };
 
-use super::{Attached, Busy, BusyCommand, Live, Origin, Refusal, State, Subscriptions, Timers, subscribe::Grant};
+use super::{
+    Attached, Busy, BusyCommand, Live, Origin, Refusal, State, Subscriptions, Timers, subscribe::Grant,
+};
 use crate::{
     channel::{ChannelName, ChannelOptions},
     limits::EXPIRY_MAX,
@@ -82,10 +84,9 @@ impl Session {
         let (stale_at, header_user) = (*stale_at, header_user.take());
         let requested = request.subs.iter().map(|(channel, subscribe)| Requested {
             channel: channel.as_ref().into(),
-            since: subscribe.recover.then(|| StreamPosition {
-                offset: subscribe.offset,
-                epoch: Epoch::new(&subscribe.epoch),
-            }),
+            since: subscribe
+                .recover
+                .then(|| StreamPosition { offset: subscribe.offset, epoch: Epoch::new(&subscribe.epoch) }),
         });
         let requested = requested.collect();
         if !request.token.is_empty() {
@@ -124,9 +125,13 @@ impl Session {
                 TokenError::Expired => self.refuse_connect(stale_at, id, ClientError::TOKEN_EXPIRED),
                 TokenError::Undecodable { .. } => self.refuse_connect(stale_at, id, ClientError::INTERNAL),
                 TokenError::AnonymousNotAllowed => Err(Disconnect::PERMISSION_DENIED),
-                TokenError::Invalid { .. } | TokenError::Unverifiable { .. } => Err(Disconnect::INVALID_TOKEN),
+                TokenError::Invalid { .. } | TokenError::Unverifiable { .. } => {
+                    Err(Disconnect::INVALID_TOKEN)
+                }
             },
-            (Step::Attaching(_), Outcome::Attached(Attached::LimitReached)) => Err(Disconnect::CONNECTION_LIMIT),
+            (Step::Attaching(_), Outcome::Attached(Attached::LimitReached)) => {
+                Err(Disconnect::CONNECTION_LIMIT)
+            }
             (Step::Attaching(identified), Outcome::Attached(Attached::Yes)) => {
                 self.attached(cx, stale_at, id, *identified)
             }
@@ -187,7 +192,8 @@ impl Session {
         };
         let subscribing = Subscribing { id, remaining: wanted.len(), result: Box::new(result) };
         let busy = Busy { effect: EffectId(u32::MAX), command: BusyCommand::Connect(subscribing) };
-        let info = ClientInfo { user: (*user).into(), client, conn_info: info, chan_info: Payload::default() };
+        let info =
+            ClientInfo { user: (*user).into(), client, conn_info: info, chan_info: Payload::default() };
         self.state = State::Live(Box::new(Live {
             user,
             info: Arc::new(info),
@@ -205,7 +211,12 @@ impl Session {
     }
 
     /// Takes the result of one server-side subscription of the connect.
-    pub(super) fn connect_subscribed(&mut self, cx: &Context<'_>, channel: &ChannelName, result: SubscribeResult) {
+    pub(super) fn connect_subscribed(
+        &mut self,
+        cx: &Context<'_>,
+        channel: &ChannelName,
+        result: SubscribeResult,
+    ) {
         if let Some(Busy { command: BusyCommand::Connect(connect), .. }) =
             self.live_mut().and_then(|live| live.busy.as_deref_mut())
         {
@@ -219,9 +230,10 @@ impl Session {
     fn finish_connect(&mut self, cx: &Context<'_>) {
         let (pings, jitter) = (self.pings, self.jitter);
         let Some(live) = self.live_mut() else { return };
-        let Some(busy) = live.busy.take_if(
-            |busy| matches!(&busy.command, BusyCommand::Connect(connect) if connect.remaining == 0),
-        ) else {
+        let Some(busy) = live
+            .busy
+            .take_if(|busy| matches!(&busy.command, BusyCommand::Connect(connect) if connect.remaining == 0))
+        else {
             return;
         };
         let BusyCommand::Connect(Subscribing { id, result, .. }) = busy.command else { return };
@@ -269,7 +281,8 @@ fn wanted_subscriptions(
             continue;
         }
         let options = namespaces.options(&channel).ok_or(Disconnect::BAD_REQUEST)?;
-        let is_valid = channel.len() <= cx.rules.limits.channel_length_max && cx.rules.client_channel(&channel).is_ok();
+        let is_valid =
+            channel.len() <= cx.rules.limits.channel_length_max && cx.rules.client_channel(&channel).is_ok();
         if is_valid && cx.rules.may_subscribe(&channel, options, user) {
             let (channel, options) = (ChannelName::new(&channel), options.clone());
             wanted.push(Wanted { channel, options, grant: SubscriptionGrant::default(), since });

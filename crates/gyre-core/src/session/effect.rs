@@ -133,7 +133,7 @@ pub enum Outcome {
     Attached(Attached),
     /// Of [`Effect::Verify`].
     Verified(Result<Box<SubscriptionClaims>, TokenError>),
-    /// Of [`Effect::Subscribe`]. On an error the connection is in no part of the channel.
+    /// Of [`Effect::Subscribe`]. After an error the session closes and gives back what was done.
     Subscribed {
         /// Channel of the effect.
         channel: ChannelName,

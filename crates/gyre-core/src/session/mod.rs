@@ -107,14 +107,28 @@ struct Busy {
 enum BusyCommand {
     /// Server-side subscriptions are being made; no effect of its own.
     Connect(connect::Subscribing),
-    VerifySubscribe { id: u32, intent: subscribe::Intent },
+    VerifySubscribe {
+        id: u32,
+        intent: subscribe::Intent,
+    },
     /// A granted subscribe; its subscription has the details.
     Subscribe,
-    Publish { id: u32 },
-    Presence { id: u32 },
-    History { id: u32 },
-    Refresh { id: u32 },
-    SubRefresh { id: u32, channel: ChannelName },
+    Publish {
+        id: u32,
+    },
+    Presence {
+        id: u32,
+    },
+    History {
+        id: u32,
+    },
+    Refresh {
+        id: u32,
+    },
+    SubRefresh {
+        id: u32,
+        channel: ChannelName,
+    },
 }
 
 /// Why a command was not carried out.
@@ -205,7 +219,9 @@ impl Session {
             State::Closed => Ok(()),
             State::Unusable { .. } => Err(Disconnect::BAD_REQUEST),
             State::Fresh { .. } => match command {
-                Command { id: id @ 1.., request: Some(Request::Connect(request)) } => self.connect(cx, id, *request),
+                Command { id: id @ 1.., request: Some(Request::Connect(request)) } => {
+                    self.connect(cx, id, *request)
+                }
                 _ => Err(Disconnect::BAD_REQUEST),
             },
             State::Connecting { .. } => Err(Disconnect::SERVER_ERROR),
@@ -227,7 +243,9 @@ impl Session {
             Request::Unsubscribe(request) => self.unsubscribe(id, &request.channel),
             Request::Publish(request) => self.publish(cx, id, &request),
             Request::Presence(request) => self.presence(cx, id, &request.channel, presence::Wanted::Members),
-            Request::PresenceStats(request) => self.presence(cx, id, &request.channel, presence::Wanted::Stats),
+            Request::PresenceStats(request) => {
+                self.presence(cx, id, &request.channel, presence::Wanted::Stats)
+            }
             Request::History(request) => self.history(cx, id, &request),
             Request::Refresh(request) => self.refresh(id, &request.token),
             Request::SubRefresh(request) => self.sub_refresh(id, &request),
@@ -301,13 +319,17 @@ impl Session {
         }
     }
 
-    /// Ends the session: everything it holds in hub and engine is given back as effects. Further inputs are ignored.
+    /// Ends the session: everything it holds in hub and engine is given back as effects. Messages made before still
+    /// go out; further inputs are ignored.
     pub fn close(&mut self) {
         let subscriptions = match &mut self.state {
             State::Live(live) => std::mem::take(&mut live.subscriptions),
             _ => Subscriptions::default(),
         };
-        self.outputs.clear();
+        self.outputs.retain(|output| match output {
+            Output::Reply(_) | Output::Push(_) | Output::Effect(_, Effect::Unsubscribe { .. }) => true,
+            Output::Effect(..) | Output::Ping | Output::Activate { .. } | Output::Finish => false,
+        });
         for (channel, subscription) in subscriptions.into_iter() {
             let effect = subscription.unsubscribe_effect(channel);
             self.effect(effect);

@@ -40,8 +40,7 @@ impl Session {
         if *claims.user != *live.user {
             return Err(Disconnect::INVALID_TOKEN.into());
         }
-        let expire_at =
-            if cx.rules.connect.insecure { None } else { claims.expire_at.filter(|&at| at > 0) };
+        let expire_at = if cx.rules.connect.insecure { None } else { claims.expire_at.filter(|&at| at > 0) };
         if is_past(expire_at, cx) {
             return Err(ClientError::EXPIRED.into());
         }

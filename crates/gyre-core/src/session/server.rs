@@ -57,7 +57,11 @@ impl Session {
     ///
     /// # Errors
     /// 3005 if the new expiry has passed.
-    pub fn handle_server_refresh(&mut self, cx: &Context<'_>, refresh: ServerRefresh) -> Result<(), Disconnect> {
+    pub fn handle_server_refresh(
+        &mut self,
+        cx: &Context<'_>,
+        refresh: ServerRefresh,
+    ) -> Result<(), Disconnect> {
         let Some(live) = self.live_mut() else { return Ok(()) };
         let expire_at = (refresh.expire_at > 0).then_some(refresh.expire_at);
         if is_past(expire_at, cx) {

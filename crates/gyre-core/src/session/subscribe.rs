@@ -5,8 +5,8 @@
 use std::sync::Arc;
 
 use gyre_protocol::{
-    ClientError, ClientInfo, Disconnect, Epoch, Payload, PushBody, ReplyBody, StreamPosition, SubscribeRequest,
-    SubscribeResult,
+    ClientError, ClientInfo, Disconnect, Epoch, Payload, PushBody, ReplyBody, StreamPosition,
+    SubscribeRequest, SubscribeResult,
 };
 
 use super::{
@@ -260,10 +260,7 @@ impl Session {
             return Ok(());
         }
         let (origin, reject_unrecovered) = (pending.origin, pending.reject_unrecovered);
-        let Ok(subscribed) = outcome else {
-            live.subscriptions.remove(channel);
-            return Err(Disconnect::SERVER_ERROR);
-        };
+        let Ok(subscribed) = outcome else { return Err(Disconnect::SERVER_ERROR) };
         fill_result(pending, subscribed);
         let result = &pending.result;
         let is_rejected = reject_unrecovered && result.was_recovering && !result.recovered;
@@ -315,7 +312,9 @@ impl Session {
 
     /// Forgets a subscription and gives back what it holds.
     pub(super) fn drop_subscription(&mut self, channel: &str) -> bool {
-        let Some((channel, subscription)) = self.live_mut().and_then(|live| live.subscriptions.remove(channel)) else {
+        let Some((channel, subscription)) =
+            self.live_mut().and_then(|live| live.subscriptions.remove(channel))
+        else {
             return false;
         };
         let effect = subscription.unsubscribe_effect(channel);

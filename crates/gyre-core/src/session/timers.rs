@@ -27,12 +27,7 @@ pub(super) struct Timers {
 }
 
 impl Timers {
-    pub(super) fn connecting(
-        stale_at: Instant,
-        expire_at: Option<i64>,
-        now: &Now,
-        limits: &Limits,
-    ) -> Self {
+    pub(super) fn connecting(stale_at: Instant, expire_at: Option<i64>, now: &Now, limits: &Limits) -> Self {
         let mut timers = Self { stale_at: Some(stale_at), ..Self::default() };
         timers.expire(expire_at, now, limits);
         timers
@@ -73,9 +68,9 @@ impl Session {
     /// When [`Session::handle_timeout`] has something to do; `None` for never.
     pub fn poll_timeout(&self) -> Option<Instant> {
         match &self.state {
-            State::Fresh { stale_at, .. } | State::Connecting { stale_at, .. } | State::Unusable { stale_at } => {
-                Some(*stale_at)
-            }
+            State::Fresh { stale_at, .. }
+            | State::Connecting { stale_at, .. }
+            | State::Unusable { stale_at } => Some(*stale_at),
             State::Live(live) => live.timers.next(),
             State::Closed => None,
         }
@@ -89,7 +84,9 @@ impl Session {
         let now = cx.now.instant;
         let is_due = |deadline: Option<Instant>| deadline.is_some_and(|at| at <= now);
         let live = match &mut self.state {
-            State::Fresh { stale_at, .. } | State::Connecting { stale_at, .. } | State::Unusable { stale_at } => {
+            State::Fresh { stale_at, .. }
+            | State::Connecting { stale_at, .. }
+            | State::Unusable { stale_at } => {
                 return if *stale_at <= now { Err(Disconnect::STALE) } else { Ok(()) };
             }
             State::Closed => return Ok(()),
@@ -148,7 +145,10 @@ impl Session {
                 continue;
             }
             if subscription.features.presence {
-                effects.push(Effect::RenewPresence { channel: channel.clone(), info: subscription.info.clone() });
+                effects.push(Effect::RenewPresence {
+                    channel: channel.clone(),
+                    info: subscription.info.clone(),
+                });
             }
             if subscription.features.positioned {
                 let meta_ttl = cx.rules.namespaces.history_meta_ttl_of(channel);

@@ -1,0 +1,86 @@
+//! Which shards of this node are interested in a channel.
+//!
+//! Striped by channel, so that publishers of different channels do not meet. Lock order: a stripe of the memory engine
+//! may be held while a stripe of the directory is taken, and a directory stripe while a mailbox is; never the other
+//! way round.
+
+use std::{
+    hash::BuildHasher,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use gyre_core::{
+    channel::ChannelName,
+    ports::{ChannelEvent, EventSink},
+};
+use hashbrown::{HashMap, hash_map::Entry};
+
+use crate::mailbox::Mailbox;
+
+/// Shards a node can have: one bit each.
+pub const SHARDS_MAX: usize = 64;
+const STRIPES: usize = 64;
+
+type Stripe = HashMap<ChannelName, u64, foldhash::fast::RandomState>;
+
+/// Channel → interested shards, and the way to their mailboxes.
+#[derive(Debug)]
+pub struct Directory {
+    stripes: Box<[Mutex<Stripe>]>,
+    hasher: foldhash::fast::RandomState,
+    mailboxes: Box<[Arc<Mailbox>]>,
+}
+
+impl Directory {
+    /// A directory for that many shards, at most [`SHARDS_MAX`].
+    pub fn new(shards: usize) -> Self {
+        let shards = shards.clamp(1, SHARDS_MAX);
+        Self {
+            stripes: (0..STRIPES).map(|_| Mutex::default()).collect(),
+            hasher: foldhash::fast::RandomState::default(),
+            mailboxes: (0..shards).map(|_| Arc::default()).collect(),
+        }
+    }
+
+    /// The mailboxes of all shards.
+    pub(crate) fn mailboxes(&self) -> &[Arc<Mailbox>] {
+        &self.mailboxes
+    }
+
+    /// From now on, events of the channel reach the shard.
+    pub(crate) fn add_interest(&self, channel: &ChannelName, shard: usize) {
+        *self.stripe(channel).entry(channel.clone()).or_default() |= 1 << shard;
+    }
+
+    /// Events of the channel no longer concern the shard. True if none is interested any more.
+    pub(crate) fn remove_interest(&self, channel: &ChannelName, shard: usize) -> bool {
+        let mut stripe = self.stripe(channel);
+        let Entry::Occupied(mut entry) = stripe.entry(channel.clone()) else { return true };
+        *entry.get_mut() &= !(1 << shard);
+        if *entry.get() != 0 {
+            return false;
+        }
+        entry.remove();
+        true
+    }
+
+    fn stripe(&self, channel: &ChannelName) -> MutexGuard<'_, Stripe> {
+        let hash = self.hasher.hash_one(&**channel) as usize;
+        // A panic elsewhere cannot leave a half-made entry: every change is one step.
+        self.stripes[hash % STRIPES].lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl EventSink for Directory {
+    fn deliver(&self, channel: &ChannelName, event: ChannelEvent) {
+        // The stripe stays locked, so that two events of one channel reach every mailbox in the same order.
+        let stripe = self.stripe(channel);
+        let Some((name, &shards)) = stripe.get_key_value(channel) else { return };
+        let mut left = shards;
+        while left != 0 {
+            let shard = left.trailing_zeros() as usize;
+            left &= left - 1;
+            self.mailboxes[shard].deliver(name.clone(), event.clone());
+        }
+    }
+}

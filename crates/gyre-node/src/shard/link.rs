@@ -1,0 +1,87 @@
+//! What a transport gives a shard for one connection.
+
+use bytes::Bytes;
+use gyre_core::{hub::WireForm, session::Pings};
+use gyre_protocol::Disconnect;
+
+use crate::shard::Queue;
+
+/// The writing half of a connection.
+///
+/// A link is called from the shard's turn: it must neither wait nor call back into the shard. It wakes its own task
+/// where something takes longer.
+pub trait Link {
+    /// Writes as much of the queue as the peer takes now.
+    fn flush(&mut self, queue: &mut Queue) -> Flushed;
+
+    /// The session is over. The link appends its transport's own last words to the queue (which already holds the
+    /// disconnect push, where the transport announces disconnects that way) and begins its closing sequence. The
+    /// queue is flushed as before until the transport calls [`super::LocalShard::release`].
+    fn close(&mut self, disconnect: &Disconnect, queue: &mut Queue);
+
+    /// The connect was refused with an error reply: once it is written, the peer is expected to leave. The link
+    /// stops reading commands and closes in its transport's way if the peer stays.
+    fn finish(&mut self);
+}
+
+/// How far a flush came.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Flushed {
+    /// Everything is written.
+    Done,
+    /// The peer takes no more now; the link's task calls [`super::LocalShard::flush`] when it does.
+    Blocked,
+    /// The connection is broken.
+    Failed,
+}
+
+/// The transports, by the names used in metrics, logs and hook requests.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[expect(missing_docs, reason = "each is the transport of that name")]
+pub enum TransportKind {
+    WebSocket,
+    WebTransport,
+}
+
+impl TransportKind {
+    /// All of them, in the order of their numbers.
+    pub const ALL: [Self; 2] = [Self::WebSocket, Self::WebTransport];
+
+    /// The name in metrics, logs and hook requests.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::WebSocket => "websocket",
+            Self::WebTransport => "webtransport",
+        }
+    }
+}
+
+/// What a shard needs to know of a new connection.
+#[derive(Clone, Debug)]
+pub struct ConnectionOptions {
+    /// Which transport it came by.
+    pub transport: TransportKind,
+    /// How its messages are written.
+    pub form: WireForm,
+    /// True where the disconnect push is the carrier of code and reason (WebSocket has close frames instead).
+    pub announces_disconnect: bool,
+    /// Who checks the peer's liveness.
+    pub pings: Pings,
+    /// User named by a trusted header.
+    pub header_user: Option<Box<str>>,
+}
+
+/// What came of handing in a command.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[must_use]
+pub enum Fed {
+    /// Go on.
+    Open,
+    /// The command waits for something: hand in the next one after [`super::LocalShard::poll_idle`].
+    Busy,
+    /// The session takes no further command.
+    Over,
+}
+
+/// A frame that is the same for every connection of a form.
+pub(crate) type Frame = Bytes;

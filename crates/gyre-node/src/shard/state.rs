@@ -1,0 +1,537 @@
+//! What one shard owns, and how inputs move through it: connections, hub, timers.
+//!
+//! Every entry point ends with the session's outputs drained and its deadline entered. Nothing here waits.
+
+use std::{
+    collections::VecDeque,
+    sync::Arc,
+    task::{Context, Poll, Waker},
+    time::Instant,
+};
+
+use bytes::Bytes;
+use gyre_core::{
+    channel::ChannelName,
+    hub::{Hub, Outbox, Place, Slot, WireForm},
+    ports::ChannelEvent,
+    rules::{self, Now, Rules},
+    session::{ClientId, Session, SessionOptions},
+};
+use gyre_protocol::{Command, Disconnect, Push, PushBody, codec::Encoding};
+use hashbrown::HashMap;
+use slab::Slab;
+
+use super::{
+    ConnectionId, ConnectionOptions, Fed, Flushed, Link, Queue, TransportKind, link::Frame, wheel::Wheel,
+};
+use crate::{clock, events, mailbox::Message, node::Node};
+
+/// One shard's connections, hub and timers.
+pub(crate) struct ShardState {
+    pub(crate) node: Arc<Node>,
+    pub(crate) index: usize,
+    pub(crate) rules: Arc<Rules>,
+    pub(crate) hub: Hub,
+    pub(crate) connections: Connections,
+    /// Connected sessions by user, for operations that name a user.
+    pub(crate) users: HashMap<Arc<str>, Vec<Slot>, foldhash::fast::RandomState>,
+    pub(crate) counters: Counters,
+    wheel: Wheel,
+    timer_waker: Option<Waker>,
+    generation: u32,
+    is_shutting_down: bool,
+}
+
+/// The connections, and which of them have something to write or to be told.
+#[derive(Default)]
+pub(crate) struct Connections {
+    slots: Slab<Connection>,
+    dirty: VecDeque<Slot>,
+    flusher: Option<Waker>,
+    queue_bytes_max: usize,
+    /// Subscriptions that missed something, found while delivering.
+    lost: Vec<(Slot, ChannelName)>,
+    /// Connections to close, found while delivering.
+    doomed: Vec<(Slot, Disconnect)>,
+    messages_sent: u64,
+}
+
+/// One connection.
+pub(crate) struct Connection {
+    pub(crate) session: Session,
+    pub(crate) places: Vec<Place>,
+    pub(crate) generation: u32,
+    pub(crate) phase: Phase,
+    pub(crate) transport: TransportKind,
+    form: WireForm,
+    is_dirty: bool,
+    is_blocked: bool,
+    announces_disconnect: bool,
+    queue: Queue,
+    link: Box<dyn Link>,
+    /// The tick it is entered for in the wheel; `u64::MAX` for none.
+    armed: u64,
+    /// Waits for the session to take the next command.
+    idle_waker: Option<Waker>,
+}
+
+/// How far a connection is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Phase {
+    /// The session takes inputs.
+    Open,
+    /// The connect was refused; the peer is expected to leave.
+    Refused,
+    /// The session is over; the transport is closing.
+    Closing,
+}
+
+/// What one shard has counted since it started.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Counters {
+    pub(crate) accepted: [u64; TransportKind::ALL.len()],
+    pub(crate) disconnects: HashMap<u32, u64>,
+    pub(crate) commands: u64,
+}
+
+/// Gauges and counters of one shard at one moment.
+#[derive(Clone, Debug, Default)]
+pub struct ShardSnapshot {
+    /// Connected sessions.
+    pub clients: usize,
+    /// Subscriptions of them.
+    pub subscriptions: usize,
+    /// Channels with subscribers on this shard.
+    pub channels: usize,
+    /// Open connections by transport, in the order of [`TransportKind::ALL`].
+    pub open: [u64; TransportKind::ALL.len()],
+    /// Connections accepted by transport.
+    pub accepted: [u64; TransportKind::ALL.len()],
+    /// Disconnects by code.
+    pub disconnects: Vec<(u32, u64)>,
+    /// Commands received.
+    pub commands: u64,
+    /// Replies, pushes and pings sent.
+    pub messages_sent: u64,
+}
+
+impl ShardState {
+    pub(crate) fn new(node: Arc<Node>, index: usize) -> Self {
+        let rules = node.rules();
+        let queue_bytes_max = rules.limits.queue_bytes_max;
+        Self {
+            node,
+            index,
+            rules,
+            hub: Hub::default(),
+            connections: Connections { queue_bytes_max, ..Connections::default() },
+            users: HashMap::default(),
+            counters: Counters::default(),
+            wheel: Wheel::new(Instant::now()),
+            timer_waker: None,
+            generation: 0,
+            is_shutting_down: false,
+        }
+    }
+
+    pub(crate) fn set_rules(&mut self, rules: Arc<Rules>) {
+        self.connections.queue_bytes_max = rules.limits.queue_bytes_max;
+        self.rules = rules;
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.connections.slots.is_empty()
+    }
+
+    pub(crate) fn open(&mut self, options: ConnectionOptions, link: Box<dyn Link>) -> ConnectionId {
+        let now = clock::now();
+        let session = Session::new(
+            &rules::Context { now, rules: &self.rules },
+            SessionOptions {
+                client: ClientId::from_random(rand::random()),
+                encoding: options.form.encoding,
+                pings: options.pings,
+                jitter: rand::random(),
+                header_user: options.header_user,
+            },
+        );
+        self.generation = self.generation.wrapping_add(1);
+        let slot = self.connections.slots.insert(Connection {
+            session,
+            places: Vec::new(),
+            generation: self.generation,
+            phase: Phase::Open,
+            transport: options.transport,
+            form: options.form,
+            is_dirty: false,
+            is_blocked: false,
+            announces_disconnect: options.announces_disconnect,
+            queue: Queue::default(),
+            link,
+            armed: u64::MAX,
+            idle_waker: None,
+        });
+        self.counters.accepted[options.transport as usize] += 1;
+        let slot = slot as Slot;
+        self.arm(slot);
+        if self.is_shutting_down {
+            self.close(slot, &Disconnect::SHUTDOWN, now);
+        }
+        ConnectionId { slot, generation: self.generation }
+    }
+
+    pub(crate) fn command(&mut self, id: ConnectionId, command: Command<'_>) -> Fed {
+        let now = clock::now();
+        let Some(connection) = self.connections.get_mut(id).filter(|c| c.phase == Phase::Open) else {
+            return Fed::Over;
+        };
+        self.counters.commands += 1;
+        let cx = rules::Context { now, rules: &self.rules };
+        let outcome = connection.session.handle_command(&cx, command);
+        self.settle(id.slot, outcome, now);
+        self.fed(id)
+    }
+
+    pub(crate) fn disconnect(&mut self, id: ConnectionId, disconnect: &Disconnect) {
+        if self.connections.get_mut(id).is_some_and(|c| c.phase != Phase::Closing) {
+            self.close(id.slot, disconnect, clock::now());
+        }
+    }
+
+    pub(crate) fn poll_idle(&mut self, id: ConnectionId, cx: &mut Context<'_>) -> Poll<Fed> {
+        match self.fed(id) {
+            Fed::Busy => {
+                if let Some(connection) = self.connections.get_mut(id) {
+                    connection.idle_waker = Some(cx.waker().clone());
+                }
+                Poll::Pending
+            }
+            other => Poll::Ready(other),
+        }
+    }
+
+    fn fed(&mut self, id: ConnectionId) -> Fed {
+        match self.connections.get_mut(id) {
+            Some(Connection { phase: Phase::Open, session, .. }) if session.is_busy() => Fed::Busy,
+            Some(Connection { phase: Phase::Open, .. }) => Fed::Open,
+            _ => Fed::Over,
+        }
+    }
+
+    /// Applies up to `most` messages of other threads.
+    pub(crate) fn apply(&mut self, batch: &mut VecDeque<Message>, most: usize) {
+        for message in batch.drain(..most.min(batch.len())) {
+            match message {
+                Message::Event(channel, event) => self.deliver(&channel, event),
+                Message::Task(task) => task(self),
+            }
+        }
+    }
+
+    pub(crate) fn deliver(&mut self, channel: &ChannelName, event: ChannelEvent) {
+        self.hub.deliver(channel, event, &mut self.connections);
+        self.settle_deliveries();
+    }
+
+    /// Tells sessions what was found out while delivering.
+    pub(crate) fn settle_deliveries(&mut self) {
+        if self.connections.lost.is_empty() && self.connections.doomed.is_empty() {
+            return;
+        }
+        let now = clock::now();
+        for (slot, channel) in std::mem::take(&mut self.connections.lost) {
+            if let Some(connection) = self.connections.open_mut(slot) {
+                let outcome = connection.session.handle_lost_position(&channel);
+                self.settle(slot, outcome, now);
+            }
+        }
+        for (slot, disconnect) in std::mem::take(&mut self.connections.doomed) {
+            if self.connections.open_mut(slot).is_some() {
+                self.close(slot, &disconnect, now);
+            }
+        }
+    }
+
+    /// Does something to a session, then drains it.
+    pub(crate) fn with_session(
+        &mut self,
+        slot: Slot,
+        input: impl FnOnce(&mut Session, &rules::Context<'_>) -> Result<(), Disconnect>,
+    ) {
+        let now = clock::now();
+        let Some(connection) = self.connections.open_mut(slot) else { return };
+        let outcome = input(&mut connection.session, &rules::Context { now, rules: &self.rules });
+        self.settle(slot, outcome, now);
+    }
+
+    /// Carries out what a session wants after an input, and enters its next deadline.
+    fn settle(&mut self, slot: Slot, outcome: Result<(), Disconnect>, now: Now) {
+        match outcome.and_then(|()| self.drain(slot, now)) {
+            Ok(()) => self.arm(slot),
+            Err(disconnect) => self.close(slot, &disconnect, now),
+        }
+        self.settle_deliveries();
+        if let Some(connection) = self.connections.slots.get_mut(slot as usize)
+            && (connection.phase != Phase::Open || !connection.session.is_busy())
+            && let Some(waker) = connection.idle_waker.take()
+        {
+            waker.wake();
+        }
+    }
+
+    /// Ends a session: its subscriptions are given back, its last messages queued, and its transport told.
+    pub(crate) fn close(&mut self, slot: Slot, disconnect: &Disconnect, now: Now) {
+        let Some(connection) = self.connections.slots.get_mut(slot as usize) else { return };
+        if connection.phase == Phase::Closing {
+            return;
+        }
+        connection.phase = Phase::Closing;
+        *self.counters.disconnects.entry(disconnect.code).or_default() += 1;
+        events::disconnected(&connection.session, connection.transport, disconnect);
+        self.forget_session(slot, now);
+        let Some(connection) = self.connections.slots.get_mut(slot as usize) else { return };
+        if disconnect.code == Disconnect::SLOW.code {
+            connection.queue.clear_unstarted(connection.is_blocked);
+        }
+        if connection.announces_disconnect && disconnect.code != Disconnect::CONNECTION_CLOSED.code {
+            let push =
+                Push { channel: Arc::default(), id: 0, body: PushBody::Disconnect(disconnect.clone()) };
+            if let Ok(frame) = connection.form.push(&push) {
+                connection.queue.push(frame);
+            }
+        }
+        connection.link.close(disconnect, &mut connection.queue);
+        self.connections.mark_dirty(slot);
+    }
+
+    /// Gives back everything a session holds.
+    fn forget_session(&mut self, slot: Slot, now: Now) {
+        let Some(connection) = self.connections.slots.get_mut(slot as usize) else { return };
+        if let Some(user) = connection.session.user().cloned() {
+            self.detach(slot, &user);
+        }
+        if let Some(connection) = self.connections.slots.get_mut(slot as usize) {
+            connection.session.close();
+        }
+        // A closed session makes no effects that could fail.
+        if let Err(disconnect) = self.drain(slot, now) {
+            tracing::debug!(code = disconnect.code, "a closed session asked for a disconnect");
+        }
+    }
+
+    /// Takes the connection out of the table; false if it is not in it.
+    pub(crate) fn release(&mut self, id: ConnectionId) -> bool {
+        let Some(connection) = self.connections.get_mut(id) else { return false };
+        if connection.phase != Phase::Closing {
+            connection.phase = Phase::Closing;
+            events::disconnected(&connection.session, connection.transport, &Disconnect::CONNECTION_CLOSED);
+            *self.counters.disconnects.entry(Disconnect::CONNECTION_CLOSED.code).or_default() += 1;
+            self.forget_session(id.slot, clock::now());
+        }
+        self.connections.slots.remove(id.slot as usize);
+        true
+    }
+
+    pub(crate) fn begin_shutdown(&mut self) {
+        self.is_shutting_down = true;
+        let now = clock::now();
+        let slots: Vec<Slot> = self.connections.slots.iter().map(|(slot, _)| slot as Slot).collect();
+        for slot in slots {
+            self.close(slot, &Disconnect::SHUTDOWN, now);
+        }
+    }
+
+    /// The connect of a connection was refused with an error reply.
+    pub(crate) fn refuse(&mut self, slot: Slot) {
+        if let Some(connection) = self.connections.open_mut(slot) {
+            connection.phase = Phase::Refused;
+            connection.link.finish();
+        }
+    }
+
+    fn arm(&mut self, slot: Slot) {
+        let Some(connection) = self.connections.slots.get_mut(slot as usize) else { return };
+        let Some(deadline) = connection.session.poll_timeout() else { return };
+        let tick = self.wheel.tick_of(deadline);
+        if tick >= connection.armed {
+            return;
+        }
+        connection.armed = tick;
+        let is_first = self.wheel.next().is_none_or(|next| deadline < next);
+        self.wheel.insert(tick, slot, connection.generation);
+        if is_first && let Some(waker) = self.timer_waker.take() {
+            waker.wake();
+        }
+    }
+
+    pub(crate) fn poll_deadline(&mut self, cx: &mut Context<'_>) -> Option<Instant> {
+        self.timer_waker = Some(cx.waker().clone());
+        self.wheel.next()
+    }
+
+    /// Handles what is due.
+    pub(crate) fn handle_due(&mut self) {
+        let now = clock::now();
+        while let Some((tick, entries)) = self.wheel.pop_due(now.instant) {
+            for (slot, generation) in entries {
+                self.handle_timeout(slot, generation, tick, now);
+            }
+        }
+    }
+
+    fn handle_timeout(&mut self, slot: Slot, generation: u32, tick: u64, now: Now) {
+        let Some(connection) = self.connections.slots.get_mut(slot as usize) else { return };
+        if connection.generation != generation || connection.armed != tick {
+            return;
+        }
+        connection.armed = u64::MAX;
+        if connection.phase == Phase::Closing {
+            return;
+        }
+        let outcome = connection.session.handle_timeout(&rules::Context { now, rules: &self.rules });
+        self.settle(slot, outcome, now);
+    }
+
+    pub(crate) fn flush(&mut self, id: ConnectionId) -> Flushed {
+        let Some(connection) = self.connections.get_mut(id) else { return Flushed::Failed };
+        let flushed = connection.flush();
+        if flushed == Flushed::Failed {
+            self.disconnect(id, &Disconnect::CONNECTION_CLOSED);
+        }
+        flushed
+    }
+
+    pub(crate) fn discard_queue(&mut self, id: ConnectionId) {
+        if let Some(connection) = self.connections.get_mut(id) {
+            connection.queue.clear_unstarted(false);
+        }
+    }
+
+    pub(crate) fn poll_dirty(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        if !self.connections.dirty.is_empty() {
+            return Poll::Ready(());
+        }
+        self.connections.flusher = Some(cx.waker().clone());
+        Poll::Pending
+    }
+
+    /// Flushes up to `most` dirty connections. True if some are left.
+    pub(crate) fn flush_dirty(&mut self, most: usize) -> bool {
+        for _ in 0..most {
+            let Some(slot) = self.connections.dirty.pop_front() else { return false };
+            let Some(connection) = self.connections.slots.get_mut(slot as usize) else { continue };
+            connection.is_dirty = false;
+            if !connection.is_blocked && connection.flush() == Flushed::Failed {
+                self.close(slot, &Disconnect::CONNECTION_CLOSED, clock::now());
+            }
+        }
+        !self.connections.dirty.is_empty()
+    }
+
+    pub(crate) fn snapshot(&self) -> ShardSnapshot {
+        let mut snapshot = ShardSnapshot {
+            channels: self.hub.channel_count(),
+            accepted: self.counters.accepted,
+            disconnects: self.counters.disconnects.iter().map(|(&code, &count)| (code, count)).collect(),
+            commands: self.counters.commands,
+            messages_sent: self.connections.messages_sent,
+            ..ShardSnapshot::default()
+        };
+        for (_, connection) in &self.connections.slots {
+            snapshot.open[connection.transport as usize] += 1;
+            snapshot.clients += usize::from(connection.session.is_connected());
+            snapshot.subscriptions += connection.places.len();
+        }
+        snapshot
+    }
+}
+
+impl Connection {
+    fn flush(&mut self) -> Flushed {
+        if self.queue.is_empty() {
+            self.is_blocked = false;
+            return Flushed::Done;
+        }
+        let flushed = self.link.flush(&mut self.queue);
+        self.is_blocked = flushed == Flushed::Blocked;
+        flushed
+    }
+
+    pub(crate) fn encoding(&self) -> Encoding {
+        self.form.encoding
+    }
+}
+
+impl Connections {
+    /// The connection of that id, if it is still the same one.
+    pub(crate) fn get_mut(&mut self, id: ConnectionId) -> Option<&mut Connection> {
+        self.slots.get_mut(id.slot as usize).filter(|connection| connection.generation == id.generation)
+    }
+
+    /// The connection in that slot, if its session takes inputs.
+    pub(crate) fn open_mut(&mut self, slot: Slot) -> Option<&mut Connection> {
+        self.slots.get_mut(slot as usize).filter(|connection| connection.phase == Phase::Open)
+    }
+
+    /// The connection in that slot, whatever its phase.
+    pub(crate) fn at_mut(&mut self, slot: Slot) -> Option<&mut Connection> {
+        self.slots.get_mut(slot as usize)
+    }
+
+    /// Appends a frame to a connection's queue.
+    pub(crate) fn enqueue(&mut self, slot: Slot, frame: Frame) {
+        let Some(connection) = self.slots.get_mut(slot as usize) else { return };
+        self.messages_sent += 1;
+        connection.queue.push(frame);
+        if connection.queue.bytes() > self.queue_bytes_max && connection.phase == Phase::Open {
+            // What one turn produces may exceed the bound although the peer keeps up: only what it does not take counts.
+            if !connection.is_blocked {
+                connection.flush();
+            }
+            if connection.queue.bytes() > self.queue_bytes_max {
+                self.doomed.push((slot, Disconnect::SLOW));
+            }
+        }
+        self.mark_dirty(slot);
+    }
+
+    /// A message that the connection's encoding cannot carry was due.
+    pub(crate) fn doom(&mut self, slot: Slot, disconnect: Disconnect) {
+        self.doomed.push((slot, disconnect));
+    }
+
+    fn mark_dirty(&mut self, slot: Slot) {
+        let Some(connection) = self.slots.get_mut(slot as usize) else { return };
+        if connection.is_dirty {
+            return;
+        }
+        connection.is_dirty = true;
+        self.dirty.push_back(slot);
+        if let Some(waker) = self.flusher.take() {
+            waker.wake();
+        }
+    }
+
+    /// The frame of a reply or push in the connection's form.
+    pub(crate) fn form_of(&self, slot: Slot) -> Option<WireForm> {
+        self.slots.get(slot as usize).map(|connection| connection.form)
+    }
+}
+
+impl Outbox for Connections {
+    fn form(&self, slot: Slot) -> WireForm {
+        self.slots[slot as usize].form
+    }
+
+    fn send(&mut self, slot: Slot, frame: &Bytes) {
+        self.enqueue(slot, frame.clone());
+    }
+
+    fn lost(&mut self, slot: Slot, channel: &ChannelName) {
+        self.lost.push((slot, channel.clone()));
+    }
+
+    fn inappropriate(&mut self, slot: Slot) {
+        self.doom(slot, Disconnect::INAPPROPRIATE_PROTOCOL);
+    }
+}
