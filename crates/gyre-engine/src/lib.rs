@@ -1,1 +1,5 @@
-//! Engines of Gyre: implementations of the core's ports
+//! Engines: the ports of `gyre-core` filled.
+//!
+//! * [`memory`]: one node, everything in this process. The default.
+
+pub mod memory;

@@ -18,7 +18,7 @@ use hashbrown::{HashMap, hash_map::Entry};
 use crate::mailbox::Mailbox;
 
 /// Shards a node can have: one bit each.
-pub const SHARDS_MAX: usize = 64;
+pub(crate) const SHARDS_MAX: usize = 64;
 const STRIPES: usize = 64;
 
 type Stripe = HashMap<ChannelName, u64, foldhash::fast::RandomState>;
@@ -32,7 +32,7 @@ pub struct Directory {
 }
 
 impl Directory {
-    /// A directory for that many shards, at most [`SHARDS_MAX`].
+    /// A directory for that many shards, at most 64.
     pub fn new(shards: usize) -> Self {
         let shards = shards.clamp(1, SHARDS_MAX);
         Self {

@@ -19,5 +19,6 @@ pub use clock::now;
 pub use directory::Directory;
 pub use node::{Node, NodeInfo, Ports};
 pub use shard::{
-    ConnectionOptions, Fed, Flushed, Link, LocalShard, Queue, ShardSnapshot, TransportKind, run_shards,
+    ConnectionId, ConnectionOptions, Fed, Flushed, Link, LocalShard, Queue, Setup, ShardSnapshot,
+    TransportKind, run_shards,
 };

@@ -1,1 +1,13 @@
-//! Transports of Gyre: HTTP, WebSocket, QUIC and WebTransport
+//! Transports: bytes to commands and frames to bytes.
+//!
+//! * [`http`]: listeners, TLS, HTTP/1 and HTTP/2, and the one service all versions of HTTP are answered by.
+//! * [`websocket`]: WebSocket connections.
+//!
+//! A transport knows nothing of channels, tokens or recovery: it hands commands to its shard and writes the frames it
+//! is given. Everything here runs on a shard's thread.
+
+pub mod http;
+mod pump;
+pub mod socket;
+pub mod tls;
+pub mod websocket;

@@ -23,6 +23,7 @@ use std::{
     time::Duration,
 };
 
+use bytes::Bytes;
 use gyre_protocol::{Command, Disconnect};
 
 pub use link::{ConnectionOptions, Fed, Flushed, Link, TransportKind};
@@ -88,6 +89,11 @@ impl LocalShard {
     /// Writes what the connection's queue holds; called by a link's task when the peer takes more.
     pub fn flush(&self, id: ConnectionId) -> Flushed {
         self.state.borrow_mut().flush(id)
+    }
+
+    /// Queues a frame of the transport's own (a pong, a close frame) behind the session's.
+    pub fn enqueue(&self, id: ConnectionId, frame: Bytes) {
+        self.state.borrow_mut().enqueue_own(id, frame);
     }
 
     /// Drops whatever waits in the connection's queue.

@@ -17,7 +17,7 @@ use gyre_core::{
     rules::{self, Now, Rules},
     session::{ClientId, Session, SessionOptions},
 };
-use gyre_protocol::{Command, Disconnect, Push, PushBody, codec::Encoding};
+use gyre_protocol::{Command, Disconnect, Push, PushBody};
 use hashbrown::HashMap;
 use slab::Slab;
 
@@ -401,6 +401,13 @@ impl ShardState {
         flushed
     }
 
+    pub(crate) fn enqueue_own(&mut self, id: ConnectionId, frame: Frame) {
+        if self.connections.get_mut(id).is_some() {
+            self.connections.enqueue(id.slot, frame);
+            self.settle_deliveries();
+        }
+    }
+
     pub(crate) fn discard_queue(&mut self, id: ConnectionId) {
         if let Some(connection) = self.connections.get_mut(id) {
             connection.queue.clear_unstarted(false);
@@ -455,10 +462,6 @@ impl Connection {
         let flushed = self.link.flush(&mut self.queue);
         self.is_blocked = flushed == Flushed::Blocked;
         flushed
-    }
-
-    pub(crate) fn encoding(&self) -> Encoding {
-        self.form.encoding
     }
 }
 

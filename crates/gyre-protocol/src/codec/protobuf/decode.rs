@@ -1,0 +1,297 @@
+//! Protobuf commands.
+
+use std::borrow::Cow;
+
+use super::read_length;
+use crate::{
+    client::*,
+    codec::{DEPTH_MAX, DecodeError},
+};
+
+type Read<T> = Result<T, DecodeError>;
+
+/// Decodes one command from a message without its length. Unknown fields are skipped; the last of equal fields wins.
+///
+/// # Errors
+/// [`DecodeError::Protobuf`] with the place.
+pub fn decode_command(bytes: &[u8]) -> Read<Command<'_>> {
+    let mut id = 0;
+    let mut first: Option<(u8, Request<'_>)> = None;
+    each_field(bytes, |number, value| {
+        if number == 1 {
+            id = value.varint()? as u32;
+            return Ok(());
+        }
+        if let Some((rank, request)) = read_request(number, value)?
+            && first.as_ref().is_none_or(|(known, _)| rank <= *known)
+        {
+            first = Some((rank, request));
+        }
+        Ok(())
+    })?;
+    Ok(Command { id, request: first.map(|(_, request)| request) })
+}
+
+/// Reads the request of that field, with its rank in the protocol's dispatch order.
+fn read_request<'a>(number: u64, value: Value<'a>) -> Read<Option<(u8, Request<'a>)>> {
+    Ok(Some(match number {
+        4 => (0, Request::Connect(Box::new(connect(value)?))),
+        5 => (1, Request::Subscribe(Box::new(subscribe(value)?))),
+        6 => (2, Request::Unsubscribe(channel(value)?)),
+        7 => (3, Request::Publish(publish(value)?)),
+        8 => (4, Request::Presence(channel(value)?)),
+        9 => (5, Request::PresenceStats(channel(value)?)),
+        10 => (6, Request::History(history(value)?)),
+        11 => {
+            value.bytes()?;
+            (11, Request::Ping)
+        }
+        12 => (8, Request::Send(send(value)?)),
+        13 => (7, Request::Rpc(rpc(value)?)),
+        14 => (9, Request::Refresh(refresh(value)?)),
+        15 => (10, Request::SubRefresh(Box::new(sub_refresh(value)?))),
+        _ => return Ok(None),
+    }))
+}
+
+/// Reads a message into a value of fields with defaults.
+macro_rules! message {
+    ($value:expr, $type:ty; $m:ident, $v:ident; $($number:literal => $read:expr;)*) => {{
+        let mut $m = <$type>::default();
+        each_field($value.bytes()?, |number, $v| {
+            match number {
+                $($number => $read,)*
+                _ => {}
+            }
+            Ok(())
+        })?;
+        Ok($m)
+    }};
+}
+
+fn connect(value: Value<'_>) -> Read<ConnectRequest<'_>> {
+    message! { value, ConnectRequest<'_>; m, v;
+        1 => m.token = v.string()?;
+        2 => m.data = v.data()?;
+        3 => {
+            let (channel, request) = entry(v, subscribe)?;
+            m.subs.push((channel, request.unwrap_or_default()));
+        };
+        4 => m.name = v.string()?;
+        5 => m.version = v.string()?;
+        6 => {
+            let (key, value) = entry(v, |v| v.string())?;
+            m.headers.push((key, value.unwrap_or_default()));
+        };
+        7 => m.flag = v.varint()? as i64;
+    }
+}
+
+/// Reads an entry of a map field: key 1, value 2.
+fn entry<'a, T>(
+    value: Value<'a>,
+    mut read: impl FnMut(Value<'a>) -> Read<T>,
+) -> Read<(Cow<'a, str>, Option<T>)> {
+    let (mut key, mut content) = (Cow::Borrowed(""), None);
+    each_field(value.bytes()?, |number, v| {
+        match number {
+            1 => key = v.string()?,
+            2 => content = Some(read(v)?),
+            _ => {}
+        }
+        Ok(())
+    })?;
+    Ok((key, content))
+}
+
+fn subscribe(value: Value<'_>) -> Read<SubscribeRequest<'_>> {
+    message! { value, SubscribeRequest<'_>; m, v;
+        1 => m.channel = v.string()?;
+        2 => m.token = v.string()?;
+        3 => m.recover = v.bool()?;
+        6 => m.epoch = v.string()?;
+        7 => m.offset = v.varint()?;
+        8 => m.data = v.data()?;
+        9 => m.positioned = v.bool()?;
+        10 => m.recoverable = v.bool()?;
+        11 => m.join_leave = v.bool()?;
+        12 => m.delta = v.string()?;
+        13 => m.tf = Some(filter(v, 0)?);
+        14 => m.flag = v.varint()? as i64;
+        15 => m.kind = v.varint()? as i32;
+        16 => m.phase = v.varint()? as i32;
+        17 => m.cursor = v.string()?;
+        18 => m.limit = v.varint()? as i32;
+        19 => m.asc = v.bool()?;
+    }
+}
+
+fn filter(value: Value<'_>, depth: usize) -> Read<FilterNode<'_>> {
+    if depth == DEPTH_MAX {
+        return Err(DecodeError::Protobuf { at: value.at, expected: "less depth" });
+    }
+    message! { value, FilterNode<'_>; m, v;
+        1 => m.op = v.string()?;
+        2 => m.key = v.string()?;
+        3 => m.cmp = v.string()?;
+        4 => m.val = v.string()?;
+        5 => m.vals.push(v.string()?);
+        6 => m.nodes.push(filter(v, depth + 1)?);
+    }
+}
+
+fn channel(value: Value<'_>) -> Read<ChannelRequest<'_>> {
+    message! { value, ChannelRequest<'_>; m, v; 1 => m.channel = v.string()?; }
+}
+
+fn publish(value: Value<'_>) -> Read<PublishRequest<'_>> {
+    message! { value, PublishRequest<'_>; m, v;
+        1 => m.channel = v.string()?;
+        2 => m.data = v.data()?;
+        3 => m.kind = v.varint()? as i32;
+        4 => m.key = v.string()?;
+        5 => m.removed = v.bool()?;
+    }
+}
+
+fn history(value: Value<'_>) -> Read<HistoryRequest<'_>> {
+    message! { value, HistoryRequest<'_>; m, v;
+        1 => m.channel = v.string()?;
+        7 => m.limit = v.varint()? as i32;
+        8 => m.since = Some(position(v)?);
+        9 => m.reverse = v.bool()?;
+    }
+}
+
+fn position(value: Value<'_>) -> Read<(u64, Cow<'_, str>)> {
+    message! { value, (u64, Cow<'_, str>); m, v;
+        1 => m.0 = v.varint()?;
+        2 => m.1 = v.string()?;
+    }
+}
+
+fn rpc(value: Value<'_>) -> Read<RpcRequest<'_>> {
+    message! { value, RpcRequest<'_>; m, v; 1 => m.data = v.data()?; 2 => m.method = v.string()?; }
+}
+
+fn send(value: Value<'_>) -> Read<SendRequest<'_>> {
+    message! { value, SendRequest<'_>; m, v; 1 => m.data = v.data()?; }
+}
+
+fn refresh(value: Value<'_>) -> Read<RefreshRequest<'_>> {
+    message! { value, RefreshRequest<'_>; m, v; 1 => m.token = v.string()?; }
+}
+
+fn sub_refresh(value: Value<'_>) -> Read<SubRefreshRequest<'_>> {
+    message! { value, SubRefreshRequest<'_>; m, v;
+        1 => m.channel = v.string()?;
+        2 => m.token = v.string()?;
+        3 => m.kind = v.varint()? as i32;
+        4 => m.track.push(track_batch(v)?);
+        5 => m.untrack.push(v.string()?);
+    }
+}
+
+fn track_batch(value: Value<'_>) -> Read<TrackBatch<'_>> {
+    message! { value, TrackBatch<'_>; m, v;
+        1 => m.signature = v.string()?;
+        2 => m.items.push(keyed_item(v)?);
+    }
+}
+
+fn keyed_item(value: Value<'_>) -> Read<(Cow<'_, str>, u64)> {
+    message! { value, (Cow<'_, str>, u64); m, v; 1 => m.0 = v.string()?; 2 => m.1 = v.varint()?; }
+}
+
+/// The value of a field, and where it began.
+#[derive(Clone, Copy)]
+struct Value<'a> {
+    at: usize,
+    kind: Kind<'a>,
+}
+
+#[derive(Clone, Copy)]
+enum Kind<'a> {
+    Varint(u64),
+    Bytes(&'a [u8]),
+    /// Fixed 32 or 64 bits: no field of the protocol has them.
+    Fixed,
+}
+
+impl<'a> Value<'a> {
+    fn varint(self) -> Read<u64> {
+        match self.kind {
+            Kind::Varint(value) => Ok(value),
+            _ => Err(DecodeError::Protobuf { at: self.at, expected: "a varint" }),
+        }
+    }
+
+    fn bool(self) -> Read<bool> {
+        self.varint().map(|value| value != 0)
+    }
+
+    fn bytes(self) -> Read<&'a [u8]> {
+        match self.kind {
+            Kind::Bytes(bytes) => Ok(bytes),
+            _ => Err(DecodeError::Protobuf { at: self.at, expected: "a length-delimited field" }),
+        }
+    }
+
+    fn data(self) -> Read<Cow<'a, [u8]>> {
+        self.bytes().map(Cow::Borrowed)
+    }
+
+    fn string(self) -> Read<Cow<'a, str>> {
+        match std::str::from_utf8(self.bytes()?) {
+            Ok(text) => Ok(Cow::Borrowed(text)),
+            Err(_) => Err(DecodeError::Protobuf { at: self.at, expected: "UTF-8" }),
+        }
+    }
+}
+
+/// Calls `field` for every field of a message.
+fn each_field<'a>(bytes: &'a [u8], mut field: impl FnMut(u64, Value<'a>) -> Read<()>) -> Read<()> {
+    let mut at = 0;
+    while at < bytes.len() {
+        let tag = varint_at(bytes, &mut at)?;
+        let start = at;
+        let kind = match tag & 7 {
+            0 => Kind::Varint(varint_at(bytes, &mut at)?),
+            1 => fixed(bytes, &mut at, 8)?,
+            2 => {
+                let length = varint_at(bytes, &mut at)?;
+                let rest = &bytes[at..];
+                if length > rest.len() as u64 {
+                    return Err(DecodeError::Protobuf { at: start, expected: "the rest of a field" });
+                }
+                at += length as usize;
+                Kind::Bytes(&rest[..length as usize])
+            }
+            5 => fixed(bytes, &mut at, 4)?,
+            _ => return Err(DecodeError::Protobuf { at: start, expected: "a known wire type" }),
+        };
+        if tag >> 3 == 0 {
+            return Err(DecodeError::Protobuf { at: start, expected: "a field number" });
+        }
+        field(tag >> 3, Value { at: start, kind })?;
+    }
+    Ok(())
+}
+
+fn fixed<'a>(bytes: &'a [u8], at: &mut usize, size: usize) -> Read<Kind<'a>> {
+    if bytes.len() - *at < size {
+        return Err(DecodeError::Protobuf { at: *at, expected: "the rest of a field" });
+    }
+    *at += size;
+    Ok(Kind::Fixed)
+}
+
+fn varint_at(bytes: &[u8], at: &mut usize) -> Read<u64> {
+    match read_length(&bytes[*at..])? {
+        Some((value, size)) => {
+            *at += size;
+            Ok(value)
+        }
+        None => Err(DecodeError::Protobuf { at: *at, expected: "the rest of a varint" }),
+    }
+}

@@ -1,0 +1,222 @@
+//! Protobuf replies and pushes.
+//!
+//! A nested message is written first and its length put before it afterwards: most lengths take one byte, for which
+//! room is left, so the move is rare.
+
+use std::sync::Arc;
+
+use crate::{
+    client::*,
+    codec::EncodeOptions,
+    codes::{ClientError, Disconnect, Unsubscribe},
+};
+
+/// Appends a reply.
+pub fn encode_reply(reply: &Reply, out: &mut Vec<u8>) {
+    let mut m = Message(out);
+    m.uint(1, reply.id.into());
+    match &reply.body {
+        ReplyBody::Error(error) => m.message(2, |m| write_error(m, error)),
+        ReplyBody::Connect(result) => m.message(5, |m| write_connect(m, result)),
+        ReplyBody::Subscribe(result) => m.message(6, |m| write_subscribe_result(m, result)),
+        ReplyBody::Unsubscribe => m.message(7, |_| {}),
+        ReplyBody::Publish => m.message(8, |_| {}),
+        ReplyBody::Presence(members) => m.message(9, |m| {
+            for info in members {
+                m.message(1, |m| {
+                    m.string(1, &info.client);
+                    m.message(2, |m| write_info(m, info));
+                });
+            }
+        }),
+        ReplyBody::PresenceStats(stats) => m.message(10, |m| {
+            m.uint(1, stats.num_clients.into());
+            m.uint(2, stats.num_users.into());
+        }),
+        ReplyBody::History(result) => m.message(11, |m| {
+            m.publications(1, &result.publications);
+            m.string(2, result.epoch.as_str());
+            m.uint(3, result.offset);
+        }),
+        ReplyBody::Rpc(data) => m.message(13, |m| m.bytes(1, data.bytes())),
+        ReplyBody::Refresh(expiry) => m.message(14, |m| write_expiry(m, 3, *expiry)),
+        ReplyBody::SubRefresh(result) => m.message(15, |m| {
+            write_expiry(m, 1, result.expiry);
+            m.publications(3, &result.items);
+        }),
+    }
+}
+
+/// Appends a push, inside a reply unless unidirectional.
+pub fn encode_push(push: &Push, options: &EncodeOptions, out: &mut Vec<u8>) {
+    let mut m = Message(out);
+    match options.unidirectional {
+        true => write_push(&mut m, push),
+        false => m.message(4, |m| write_push(m, push)),
+    }
+}
+
+fn write_push(m: &mut Message<'_>, push: &Push) {
+    match push.id {
+        0 => m.string(2, &push.channel),
+        id => m.uint(1, id as u64),
+    }
+    match &push.body {
+        PushBody::Publication(publication) => m.message(4, |m| write_publication(m, publication)),
+        PushBody::Join(info) => m.message(5, |m| m.message(1, |m| write_info(m, info))),
+        PushBody::Leave(info) => m.message(6, |m| m.message(1, |m| write_info(m, info))),
+        PushBody::Unsubscribe(Unsubscribe { code, reason }) => m.message(7, |m| {
+            m.uint(2, (*code).into());
+            m.string(3, reason);
+        }),
+        PushBody::Message(data) => m.message(8, |m| m.bytes(1, data.bytes())),
+        PushBody::Subscribe(subscribe) => m.message(9, |m| {
+            m.bool(1, subscribe.recoverable);
+            m.string(4, subscribe.epoch.as_str());
+            m.uint(5, subscribe.offset);
+            m.bool(6, subscribe.positioned);
+            m.bytes(7, subscribe.data.bytes());
+        }),
+        PushBody::Connect(result) => m.message(10, |m| write_connect(m, result)),
+        PushBody::Disconnect(Disconnect { code, reason }) => m.message(11, |m| {
+            m.uint(1, (*code).into());
+            m.string(2, reason);
+        }),
+        PushBody::Refresh(expiry) => m.message(12, |m| write_expiry(m, 1, *expiry)),
+    }
+}
+
+fn write_error(m: &mut Message<'_>, error: &ClientError) {
+    m.uint(1, error.code.into());
+    m.string(2, &error.message);
+    m.bool(3, error.temporary);
+}
+
+/// `expires` has the number given, `ttl` the next one.
+fn write_expiry(m: &mut Message<'_>, number: u64, expiry: Expiry) {
+    m.bool(number, expiry.expires);
+    m.uint(number + 1, expiry.ttl.into());
+}
+
+fn write_connect(m: &mut Message<'_>, result: &ConnectResult) {
+    m.string(1, &result.client);
+    m.string(2, &result.version);
+    write_expiry(m, 3, result.expiry);
+    m.bytes(5, result.data.bytes());
+    for (channel, sub) in &result.subs {
+        m.message(6, |m| {
+            m.string(1, channel);
+            m.message(2, |m| write_subscribe_result(m, sub));
+        });
+    }
+    m.uint(7, result.ping.into());
+    m.bool(8, result.pong);
+    m.string(9, &result.session);
+    m.string(10, &result.node);
+    m.uint(11, result.time as u64);
+}
+
+fn write_subscribe_result(m: &mut Message<'_>, result: &SubscribeResult) {
+    write_expiry(m, 1, result.expiry);
+    m.bool(3, result.recoverable);
+    m.string(6, result.epoch.as_str());
+    m.publications(7, &result.publications);
+    m.bool(8, result.recovered);
+    m.uint(9, result.offset);
+    m.bool(10, result.positioned);
+    m.bytes(11, result.data.bytes());
+    m.bool(12, result.was_recovering);
+    m.bool(13, result.delta);
+    m.uint(14, result.id as u64);
+    m.uint(15, i64::from(result.kind) as u64);
+    m.uint(16, i64::from(result.phase) as u64);
+    m.string(17, &result.cursor);
+    m.publications(18, &result.state);
+}
+
+fn write_info(m: &mut Message<'_>, info: &ClientInfo) {
+    m.string(1, &info.user);
+    m.string(2, &info.client);
+    m.bytes(3, info.conn_info.bytes());
+    m.bytes(4, info.chan_info.bytes());
+}
+
+fn write_publication(m: &mut Message<'_>, publication: &Publication) {
+    m.bytes(4, publication.data.bytes());
+    if let Some(info) = &publication.info {
+        m.message(5, |m| write_info(m, info));
+    }
+    m.uint(6, publication.offset);
+    for (key, value) in &publication.tags {
+        m.message(7, |m| {
+            m.string(1, key);
+            m.string(2, value);
+        });
+    }
+    m.bool(8, publication.delta);
+    m.string(11, &publication.key);
+    m.bool(12, publication.removed);
+    // sint64: zig-zag.
+    m.uint(13, (publication.score << 1 ^ publication.score >> 63) as u64);
+    if publication.offset == 1 {
+        m.string(14, publication.epoch.as_str());
+    }
+    m.uint(16, publication.version);
+}
+
+/// A message being appended.
+struct Message<'a>(&'a mut Vec<u8>);
+
+impl Message<'_> {
+    fn varint(&mut self, mut value: u64) {
+        while value >= 0x80 {
+            self.0.push(value as u8 | 0x80);
+            value >>= 7;
+        }
+        self.0.push(value as u8);
+    }
+
+    fn uint(&mut self, number: u64, value: u64) {
+        if value != 0 {
+            self.varint(number << 3);
+            self.varint(value);
+        }
+    }
+
+    fn bool(&mut self, number: u64, value: bool) {
+        self.uint(number, value.into());
+    }
+
+    fn bytes(&mut self, number: u64, value: &[u8]) {
+        if !value.is_empty() {
+            self.varint(number << 3 | 2);
+            self.varint(value.len() as u64);
+            self.0.extend_from_slice(value);
+        }
+    }
+
+    fn string(&mut self, number: u64, value: &str) {
+        self.bytes(number, value.as_bytes());
+    }
+
+    fn message(&mut self, number: u64, body: impl FnOnce(&mut Message<'_>)) {
+        self.varint(number << 3 | 2);
+        let start = self.0.len();
+        self.0.push(0);
+        body(self);
+        let length = self.0.len() - start - 1;
+        if length < 0x80 {
+            self.0[start] = length as u8;
+            return;
+        }
+        let mut prefix = Vec::with_capacity(super::VARINT_BYTES_MAX);
+        Message(&mut prefix).varint(length as u64);
+        self.0.splice(start..=start, prefix);
+    }
+
+    fn publications(&mut self, number: u64, publications: &[Arc<Publication>]) {
+        for publication in publications {
+            self.message(number, |m| write_publication(m, publication));
+        }
+    }
+}

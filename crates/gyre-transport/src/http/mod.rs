@@ -1,0 +1,48 @@
+//! Listeners, TLS, HTTP/1 and HTTP/2.
+//!
+//! All endpoints are one [`Service`]; HTTP/3 gives its requests to the same one, so each exists once.
+
+mod body;
+mod listener;
+mod origin;
+mod serve;
+mod upgrade;
+
+use std::{future::Future, net::SocketAddr, pin::Pin, rc::Rc};
+
+pub use body::{Body, BodyError, full, read_body};
+pub use listener::{Addresses, bind_check, bind_tcp, bind_udp, resolve};
+pub use origin::OriginPolicy;
+pub use serve::{Front, Shutdown, serve_listener};
+pub use upgrade::{Upgrade, upgrade};
+
+/// A request of any HTTP version.
+pub type Request = ::http::Request<Body>;
+/// Its answer.
+pub type Response = ::http::Response<Body>;
+
+/// Answers requests; runs on a shard.
+pub trait Service {
+    /// Answers one request.
+    fn call(self: Rc<Self>, request: Request) -> Pin<Box<dyn Future<Output = Response>>>;
+}
+
+/// Who sent a request; an extension of every request.
+#[derive(Clone, Copy, Debug)]
+pub struct Peer {
+    /// Address of the connection.
+    pub address: SocketAddr,
+    /// The connection is encrypted.
+    pub is_tls: bool,
+}
+
+/// An answer with a status and a short text, or none.
+pub fn status(status: ::http::StatusCode, text: &'static str) -> Response {
+    let mut response = Response::new(full(text));
+    *response.status_mut() = status;
+    if !text.is_empty() {
+        let value = ::http::HeaderValue::from_static("text/plain; charset=utf-8");
+        response.headers_mut().insert(::http::header::CONTENT_TYPE, value);
+    }
+    response
+}

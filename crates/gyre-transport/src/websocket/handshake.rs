@@ -1,0 +1,97 @@
+//! The opening handshake.
+//!
+//! Spec: RFC 6455 section 4.2
+
+use ::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
+use aws_lc_rs::digest;
+use base64::{Engine, engine::general_purpose::STANDARD};
+
+use crate::http::{Response, full, status};
+
+/// Subprotocols of the Centrifuge protocol; the second one selects Protobuf.
+const SUBPROTOCOLS: [&str; 2] = ["centrifuge-json", super::PROTOBUF_SUBPROTOCOL];
+
+/// A handshake that may be accepted.
+#[derive(Debug)]
+pub(super) struct Handshake {
+    accept: HeaderValue,
+    pub(super) subprotocol: Option<&'static str>,
+}
+
+/// Checks the request.
+///
+/// # Errors
+/// The answer that refuses it.
+pub(super) fn check(method: &Method, headers: &HeaderMap) -> Result<Handshake, Box<Response>> {
+    let refuse = |text| Err(Box::new(status(StatusCode::BAD_REQUEST, text)));
+    if method != Method::GET {
+        return Err(Box::new(status(StatusCode::METHOD_NOT_ALLOWED, "")));
+    }
+    if !has_token(headers, header::CONNECTION, "upgrade") || !has_token(headers, header::UPGRADE, "websocket")
+    {
+        return refuse("this endpoint speaks WebSocket: Upgrade and Connection headers are missing\n");
+    }
+    if headers.get(header::SEC_WEBSOCKET_VERSION).is_none_or(|version| version != "13") {
+        let mut response = status(StatusCode::UPGRADE_REQUIRED, "only WebSocket version 13 is spoken\n");
+        response.headers_mut().insert(header::SEC_WEBSOCKET_VERSION, HeaderValue::from_static("13"));
+        return Err(Box::new(response));
+    }
+    let Some(key) = headers.get(header::SEC_WEBSOCKET_KEY) else {
+        return refuse("Sec-WebSocket-Key is missing\n");
+    };
+    if STANDARD.decode(key.as_bytes()).map_or(0, |key| key.len()) != 16 {
+        return refuse("Sec-WebSocket-Key is not 16 bytes in base64\n");
+    }
+    let Ok(accept) = HeaderValue::try_from(accept_value(key.as_bytes())) else {
+        return refuse("Sec-WebSocket-Key is malformed\n");
+    };
+    Ok(Handshake { accept, subprotocol: choose_subprotocol(headers) })
+}
+
+impl Handshake {
+    /// The answer that accepts it.
+    pub(super) fn response(self) -> Response {
+        let mut response = Response::new(full(""));
+        *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
+        let headers = response.headers_mut();
+        headers.insert(header::CONNECTION, HeaderValue::from_static("Upgrade"));
+        headers.insert(header::UPGRADE, HeaderValue::from_static("websocket"));
+        headers.insert(header::SEC_WEBSOCKET_ACCEPT, self.accept);
+        if let Some(subprotocol) = self.subprotocol {
+            headers.insert(header::SEC_WEBSOCKET_PROTOCOL, HeaderValue::from_static(subprotocol));
+        }
+        response
+    }
+}
+
+/// Spec: RFC 6455 section 4.2.2, item 5.4
+fn accept_value(key: &[u8]) -> String {
+    let mut context = digest::Context::new(&digest::SHA1_FOR_LEGACY_USE_ONLY);
+    context.update(key);
+    context.update(b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11");
+    STANDARD.encode(context.finish())
+}
+
+/// The first subprotocol the client lists that the server knows.
+fn choose_subprotocol(headers: &HeaderMap) -> Option<&'static str> {
+    let offered = headers.get_all(header::SEC_WEBSOCKET_PROTOCOL);
+    let mut names = offered.iter().filter_map(|value| value.to_str().ok()).flat_map(|value| value.split(','));
+    names.find_map(|name| SUBPROTOCOLS.into_iter().find(|known| *known == name.trim()))
+}
+
+fn has_token(headers: &HeaderMap, name: HeaderName, token: &str) -> bool {
+    let values = headers.get_all(name);
+    let mut tokens = values.iter().filter_map(|value| value.to_str().ok()).flat_map(|value| value.split(','));
+    tokens.any(|value| value.trim().eq_ignore_ascii_case(token))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The accept value of the example in RFC 6455 section 1.3.
+    #[test]
+    fn accept_value_is_the_one_of_the_rfc() {
+        assert_eq!(accept_value(b"dGhlIHNhbXBsZSBub25jZQ=="), "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=");
+    }
+}

@@ -1,0 +1,409 @@
+//! WebSocket connections: the handshake, the reading task of a connection, and its writing [`Link`].
+//!
+//! A connection is one small task that waits for readiness and holds no buffer while idle: it reads into a buffer all
+//! connections of the thread share. Frames are written by the shard's flush, straight from their shared bytes.
+//!
+//! Spec: RFC 6455; client protocol, "WebSocket".
+
+mod frame;
+mod handshake;
+
+use std::{
+    cell::{Cell, RefCell},
+    future::poll_fn,
+    io::{self, IoSlice},
+    rc::Rc,
+    task::{Context, Poll, Waker, ready},
+    time::Duration,
+};
+
+use ::http::StatusCode;
+use bytes::Bytes;
+use gyre_core::{
+    hub::{Direction, Framing, WireForm},
+    session::Pings,
+};
+use gyre_node::{ConnectionId, ConnectionOptions, Fed, Flushed, Link, LocalShard, Queue, TransportKind};
+use gyre_protocol::{Disconnect, codec::Encoding};
+use tokio::time::timeout;
+
+use crate::{
+    http::{OriginPolicy, Request, Response, status, upgrade},
+    pump::{Pumped, pump_frame},
+    socket::Socket,
+};
+use frame::{Decoder, Event, FrameError};
+
+pub use handshake_settings::Settings;
+
+/// Subprotocol that selects Protobuf.
+const PROTOBUF_SUBPROTOCOL: &str = "centrifuge-protobuf";
+/// How long the server waits for the peer's close frame, and for a refused client to leave.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
+/// Shared by all connections of a thread while they read.
+const READ_BUFFER_BYTES: usize = 64 * 1024;
+/// Frames given to the kernel in one call.
+const SLICES: usize = 64;
+
+mod handshake_settings {
+    use super::OriginPolicy;
+
+    /// What is configured of the WebSocket endpoint.
+    #[derive(Clone, Debug)]
+    pub struct Settings {
+        /// `websocket.message_size_limit`: bytes of a message; more closes with 1009.
+        pub message_bytes_max: usize,
+        /// `client.allowed_origins`.
+        pub origins: OriginPolicy,
+    }
+}
+
+/// Answers a request to the WebSocket endpoint, and serves the connection it becomes.
+pub fn serve(
+    mut request: Request,
+    shard: &LocalShard,
+    settings: &Settings,
+    header_user: Option<Box<str>>,
+) -> Response {
+    let handshake = match handshake::check(request.method(), request.headers()) {
+        Ok(handshake) => handshake,
+        Err(refusal) => return *refusal,
+    };
+    if !settings.origins.allows(request.headers()) {
+        return status(StatusCode::FORBIDDEN, "origin not allowed\n");
+    }
+    let Some(upgrade) = upgrade(&mut request) else {
+        return status(StatusCode::BAD_REQUEST, "WebSocket needs HTTP/1.1 here\n");
+    };
+    let query = request.uri().query().unwrap_or("");
+    let has = |wanted: &str| query.split('&').any(|pair| pair == wanted);
+    let is_protobuf = handshake.subprotocol == Some(PROTOBUF_SUBPROTOCOL)
+        || has("format=protobuf")
+        || has("cf_protocol=protobuf");
+    let encoding = if is_protobuf { Encoding::Protobuf } else { Encoding::Json };
+    let form =
+        WireForm { encoding, framing: Framing::WebSocket, direction: Direction::Bidirectional, ascii: false };
+    let options = ConnectionOptions {
+        transport: TransportKind::WebSocket,
+        form,
+        announces_disconnect: false,
+        pings: Pings::Protocol,
+        header_user,
+    };
+    let (shard, limit) = (shard.clone(), settings.message_bytes_max);
+    tokio::task::spawn_local(async move {
+        if let Some((socket, received)) = upgrade.socket().await {
+            // The task of the upgrade ends here: what runs on is the connection's own, small one.
+            tokio::task::spawn_local(Connection::new(shard, socket, options, limit).run(received));
+        }
+    });
+    handshake.response()
+}
+
+/// What the reading task and the writing link share.
+struct Shared {
+    socket: Socket,
+    /// The socket took no more; the task waits until it does.
+    is_blocked: Cell<bool>,
+    ending: Cell<Option<Ending>>,
+    waker: Cell<Option<Waker>>,
+}
+
+/// Why the task stops handing in commands.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Ending {
+    /// The session is over; its last frames are in the queue.
+    Closed,
+    /// The connect was refused; the client is expected to leave.
+    Refused,
+}
+
+impl Shared {
+    fn wake(&self) {
+        if let Some(waker) = self.waker.take() {
+            waker.wake();
+        }
+    }
+
+    /// Ready when there is something for the task to do.
+    fn poll(&self, cx: &mut Context<'_>, is_ending: bool) -> Poll<io::Result<Wake>> {
+        self.waker.set(Some(cx.waker().clone()));
+        if !is_ending && self.ending.get().is_some() {
+            return Poll::Ready(Ok(Wake::Ending));
+        }
+        if self.is_blocked.get() && self.socket.poll_write_ready(cx)?.is_ready() {
+            self.is_blocked.set(false);
+            return Poll::Ready(Ok(Wake::Writable));
+        }
+        ready!(self.socket.poll_read_ready(cx))?;
+        Poll::Ready(Ok(Wake::Readable))
+    }
+}
+
+enum Wake {
+    Readable,
+    Writable,
+    Ending,
+}
+
+/// The writing half.
+struct SocketLink(Rc<Shared>);
+
+impl Link for SocketLink {
+    fn flush(&mut self, queue: &mut Queue) -> Flushed {
+        while !queue.is_empty() {
+            let mut slices = [IoSlice::new(&[]); SLICES];
+            let used = queue.fill(&mut slices);
+            match self.0.socket.try_write_vectored(&slices[..used]) {
+                Ok(written) => {
+                    queue.advance(written);
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return self.blocked(),
+                Err(_) => return Flushed::Failed,
+            }
+        }
+        if self.0.socket.has_unsent() { self.blocked() } else { Flushed::Done }
+    }
+
+    fn close(&mut self, disconnect: &Disconnect, queue: &mut Queue) {
+        if disconnect.code != Disconnect::CONNECTION_CLOSED.code {
+            queue.push(frame::close_frame(disconnect.code as u16, &disconnect.reason));
+        }
+        self.0.ending.set(Some(Ending::Closed));
+        self.0.wake();
+    }
+
+    fn finish(&mut self) {
+        self.0.ending.set(Some(Ending::Refused));
+        self.0.wake();
+    }
+}
+
+impl SocketLink {
+    fn blocked(&self) -> Flushed {
+        self.0.is_blocked.set(true);
+        self.0.wake();
+        Flushed::Blocked
+    }
+}
+
+/// The reading half.
+struct Connection {
+    shard: LocalShard,
+    id: ConnectionId,
+    encoding: Encoding,
+    shared: Rc<Shared>,
+    decoder: Decoder,
+}
+
+/// What became of a buffer.
+enum Consumed {
+    /// Read on.
+    All,
+    /// The session waits: commands of the current message that are left, and bytes behind it.
+    Busy { commands: Vec<u8>, bytes: Vec<u8> },
+    /// The client said goodbye, or nothing more can be read from it.
+    Ended,
+}
+
+impl Connection {
+    fn new(shard: LocalShard, socket: Socket, options: ConnectionOptions, message_bytes_max: usize) -> Self {
+        let shared = Rc::new(Shared {
+            socket,
+            is_blocked: Cell::new(false),
+            ending: Cell::new(None),
+            waker: Cell::new(None),
+        });
+        let encoding = options.form.encoding;
+        let id = shard.open(options, Box::new(SocketLink(shared.clone())));
+        Self { shard, id, encoding, shared, decoder: Decoder::new(message_bytes_max) }
+    }
+
+    async fn run(mut self, received: Bytes) {
+        let has_left = self.read(received).await.is_err();
+        if !has_left {
+            // A peer that does not answer in time is dropped.
+            drop(timeout(CLOSE_TIMEOUT, self.say_goodbye()).await);
+        }
+        self.shared.socket.shutdown();
+        self.shard.release(self.id);
+    }
+
+    /// Hands in what the client sends until the session ends. An error if the client left first.
+    async fn read(&mut self, received: Bytes) -> Result<(), ()> {
+        if !received.is_empty() {
+            self.consume(&mut received.to_vec()).await?;
+        }
+        loop {
+            match poll_fn(|cx| self.shared.poll(cx, false)).await {
+                Ok(Wake::Ending) => return Ok(()),
+                Ok(Wake::Writable) => {
+                    self.shard.flush(self.id);
+                }
+                Ok(Wake::Readable) => {
+                    if let Some((commands, bytes)) = self.read_once()? {
+                        self.resume(commands, bytes).await?;
+                    }
+                }
+                Err(_) => return Err(()),
+            }
+        }
+    }
+
+    /// Reads and handles what is there now. Returns what is left if the session has to be waited for.
+    fn read_once(&mut self) -> Result<Option<(Vec<u8>, Vec<u8>)>, ()> {
+        thread_local! {
+            static BUFFER: RefCell<Box<[u8]>> = RefCell::new(vec![0; READ_BUFFER_BYTES].into());
+        }
+        BUFFER.with_borrow_mut(|buffer| {
+            let read = match self.shared.socket.try_read(buffer) {
+                Ok(0) => return Err(()),
+                Ok(read) => read,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(None),
+                Err(_) => return Err(()),
+            };
+            let consumed = match self.decoder.has_partial() {
+                true => {
+                    let mut joined = self.decoder.join(&buffer[..read]);
+                    self.consume_now(&mut joined)
+                }
+                false => self.consume_now(&mut buffer[..read]),
+            };
+            match consumed {
+                Consumed::All => Ok(None),
+                Consumed::Busy { commands, bytes } => Ok(Some((commands, bytes))),
+                Consumed::Ended => Err(()),
+            }
+        })
+    }
+
+    async fn consume(&mut self, bytes: &mut [u8]) -> Result<(), ()> {
+        match self.consume_now(bytes) {
+            Consumed::All => Ok(()),
+            Consumed::Busy { commands, bytes } => self.resume(commands, bytes).await,
+            Consumed::Ended => Err(()),
+        }
+    }
+
+    /// Goes on when the session takes commands again.
+    async fn resume(&mut self, mut commands: Vec<u8>, mut bytes: Vec<u8>) -> Result<(), ()> {
+        loop {
+            let fed = poll_fn(|cx| self.shard.poll_idle(self.id, cx)).await;
+            if fed == Fed::Over {
+                return Ok(());
+            }
+            if !commands.is_empty() {
+                match pump_frame(&self.shard, self.id, self.encoding, &commands) {
+                    Pumped::Open => commands.clear(),
+                    Pumped::Over => return Ok(()),
+                    Pumped::Busy(left) => {
+                        commands.drain(..commands.len() - left);
+                        continue;
+                    }
+                }
+            }
+            match self.consume_now(&mut std::mem::take(&mut bytes)) {
+                Consumed::All => return Ok(()),
+                Consumed::Ended => return Err(()),
+                Consumed::Busy { commands: left, bytes: rest } => (commands, bytes) = (left, rest),
+            }
+        }
+    }
+
+    /// Handles the frames of a buffer.
+    fn consume_now(&mut self, buffer: &mut [u8]) -> Consumed {
+        let mut at = 0;
+        loop {
+            let event = match self.decoder.next(buffer, &mut at) {
+                Ok(Some(event)) => event,
+                Ok(None) => {
+                    if at < buffer.len() {
+                        self.decoder.keep(&buffer[at..]);
+                    }
+                    return Consumed::All;
+                }
+                Err(error) => return self.broken(error),
+            };
+            let pumped = match event {
+                Event::Message(range) => {
+                    pump_frame(&self.shard, self.id, self.encoding, &buffer[range.clone()])
+                        .map_busy(|left| buffer[range.end - left..range.end].to_vec())
+                }
+                Event::Assembled(message) => pump_frame(&self.shard, self.id, self.encoding, &message)
+                    .map_busy(|left| message[message.len() - left..].to_vec()),
+                Event::Ping(range) => {
+                    self.shard.enqueue(self.id, frame::pong_frame(&buffer[range]));
+                    Ok(())
+                }
+                Event::Pong => Ok(()),
+                Event::Close(code) => {
+                    self.answer_close(code);
+                    return Consumed::Ended;
+                }
+            };
+            if let Err(commands) = pumped {
+                return Consumed::Busy { commands, bytes: buffer[at..].to_vec() };
+            }
+            if self.shared.ending.get().is_some() {
+                return Consumed::All;
+            }
+        }
+    }
+
+    /// The client's frames cannot be read: it is told why, and the session ends as if it had left.
+    fn broken(&mut self, error: FrameError) -> Consumed {
+        tracing::debug!(%error, "WebSocket framing broken");
+        self.shard.enqueue(self.id, frame::close_frame(error.close_code(), ""));
+        self.shard.flush(self.id);
+        self.shard.disconnect(self.id, &Disconnect::CONNECTION_CLOSED);
+        Consumed::All
+    }
+
+    /// Repeats the client's close code, as the protocol asks.
+    fn answer_close(&mut self, code: Option<u16>) {
+        let frame = match code {
+            Some(code) => frame::close_frame(code, ""),
+            None => Bytes::from_static(&[0x88, 0]),
+        };
+        self.shard.enqueue(self.id, frame);
+        self.shard.flush(self.id);
+    }
+
+    /// Writes what is queued, and waits for the client to leave.
+    async fn say_goodbye(&mut self) {
+        let mut scratch = [0; 1024];
+        loop {
+            if self.shard.flush(self.id) == Flushed::Failed {
+                return;
+            }
+            match poll_fn(|cx| self.shared.poll(cx, true)).await {
+                Ok(Wake::Readable) => loop {
+                    match self.shared.socket.try_read(&mut scratch) {
+                        Ok(0) => return,
+                        Ok(read) if is_close(&scratch[..read]) => return,
+                        Ok(_) => {}
+                        Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+                        Err(_) => return,
+                    }
+                },
+                Ok(Wake::Writable | Wake::Ending) => {}
+                Err(_) => return,
+            }
+        }
+    }
+}
+
+/// True if these bytes begin with a close frame: enough to end the wait early; the deadline covers the rest.
+fn is_close(bytes: &[u8]) -> bool {
+    bytes.first() == Some(&0x88)
+}
+
+impl Pumped {
+    /// The commands that are left, if the session is busy.
+    fn map_busy(self, rest: impl FnOnce(usize) -> Vec<u8>) -> Result<(), Vec<u8>> {
+        match self {
+            Self::Busy(left) => Err(rest(left)),
+            Self::Open | Self::Over => Ok(()),
+        }
+    }
+}
