@@ -107,22 +107,22 @@ impl Section {
 
 /// What was found besides values.
 #[derive(Debug, Default)]
-pub struct Findings {
+pub(super) struct Findings {
     /// What makes the configuration unusable.
-    pub problems: Vec<Problem>,
+    pub(super) problems: Vec<Problem>,
     /// What is odd.
-    pub warnings: Vec<Warning>,
+    pub(super) warnings: Vec<Warning>,
 }
 
 impl Findings {
     /// Notes a problem.
-    pub fn problem(&mut self, path: &str, message: impl Into<String>, fix: impl Into<String>) {
+    pub(super) fn problem(&mut self, path: &str, message: impl Into<String>, fix: impl Into<String>) {
         self.problems.push(Problem { path: path.into(), message: message.into(), fix: fix.into() });
     }
 }
 
 /// Reads an object by its table.
-pub fn read(keys: &'static [Key], tree: &Value, path: &str, findings: &mut Findings) -> Section {
+pub(super) fn read(keys: &'static [Key], tree: &Value, path: &str, findings: &mut Findings) -> Section {
     static NONE: Value = Value::Null;
     let empty = Map::new();
     let object = match tree {

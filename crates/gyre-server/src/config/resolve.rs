@@ -149,7 +149,7 @@ pub struct WebTransportOptions {
 }
 
 /// Version and edition, as clients and `info` see it.
-pub const VERSION: &str = concat!(env!("CARGO_PKG_VERSION"), " OSS");
+const VERSION: &str = concat!(env!("CARGO_PKG_VERSION"), " OSS");
 
 /// Resolves everything. `None` if something is missing that the findings tell of.
 pub(super) fn resolve(raw: &Section, findings: &mut Findings) -> Option<Resolved> {
@@ -288,6 +288,7 @@ fn pem(given: &str) -> Result<Vec<u8>, String> {
 fn rules(raw: &Section) -> Rules {
     let (client, channel) = (raw.object("client"), raw.object("channel"));
     let personal = client.object("subscribe_to_user_personal_channel");
+    let rpc_ping = raw.at("rpc.ping");
     Rules {
         limits: limits(client, channel),
         namespaces: namespaces(channel),
@@ -299,6 +300,7 @@ fn rules(raw: &Section) -> Rules {
                 .bool("enabled")
                 .then(|| PersonalChannel { namespace: personal.text("personal_channel_namespace").into() }),
         },
+        rpc_ping: rpc_ping.bool("enabled").then(|| rpc_ping.text("method").into()),
         version: VERSION.into(),
     }
 }

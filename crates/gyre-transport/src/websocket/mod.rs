@@ -23,7 +23,9 @@ use gyre_core::{
     hub::{Direction, Framing, WireForm},
     session::Pings,
 };
-use gyre_node::{ConnectionId, ConnectionOptions, Fed, Flushed, Link, LocalShard, Queue, TransportKind};
+use gyre_node::{
+    ConnectionId, ConnectionOptions, Fed, Flushed, Link, LocalShard, PingTimes, Queue, TransportKind,
+};
 use gyre_protocol::{Disconnect, codec::Encoding};
 use tokio::time::timeout;
 
@@ -83,18 +85,26 @@ pub fn serve(
     let encoding = if is_protobuf { Encoding::Protobuf } else { Encoding::Json };
     let form =
         WireForm { encoding, framing: Framing::WebSocket, direction: Direction::Bidirectional, ascii: false };
+    let native_pings = has("cf_ws_frame_ping_pong=true").then(|| shard.ping_times());
+    let pings = if native_pings.is_some() { Pings::Transport } else { Pings::Protocol };
     let options = ConnectionOptions {
         transport: TransportKind::WebSocket,
         form,
         announces_disconnect: false,
-        pings: Pings::Protocol,
+        pings,
         header_user,
     };
     let (shard, limit) = (shard.clone(), settings.message_bytes_max);
     tokio::task::spawn_local(async move {
         if let Some((socket, received)) = upgrade.socket().await {
             // The task of the upgrade ends here: what runs on is the connection's own, small one.
-            tokio::task::spawn_local(Connection::new(shard, socket, options, limit).run(received));
+            let connection = Connection::new(shard, socket, options, limit);
+            if let Some(times) = native_pings {
+                let pings =
+                    NativePings { shared: connection.shared.clone(), shard: connection.shard.clone(), times };
+                tokio::task::spawn_local(pings.run(connection.id));
+            }
+            tokio::task::spawn_local(connection.run(received));
         }
     });
     handshake.response()
@@ -107,6 +117,8 @@ struct Shared {
     is_blocked: Cell<bool>,
     ending: Cell<Option<Ending>>,
     waker: Cell<Option<Waker>>,
+    /// A native ping is answered.
+    has_pong: Cell<bool>,
 }
 
 /// Why the task stops handing in commands.
@@ -213,6 +225,7 @@ impl Connection {
             is_blocked: Cell::new(false),
             ending: Cell::new(None),
             waker: Cell::new(None),
+            has_pong: Cell::new(false),
         });
         let encoding = options.form.encoding;
         let id = shard.open(options, Box::new(SocketLink(shared.clone())));
@@ -335,7 +348,10 @@ impl Connection {
                     self.shard.enqueue(self.id, frame::pong_frame(&buffer[range]));
                     Ok(())
                 }
-                Event::Pong => Ok(()),
+                Event::Pong => {
+                    self.shared.has_pong.set(true);
+                    Ok(())
+                }
                 Event::Close(code) => {
                     self.answer_close(code);
                     return Consumed::Ended;
@@ -388,6 +404,30 @@ impl Connection {
                 },
                 Ok(Wake::Writable | Wake::Ending) => {}
                 Err(_) => return,
+            }
+        }
+    }
+}
+
+/// Pings of the WebSocket layer instead of the protocol's, for clients like command-line tools. Rare, so each such
+/// connection may have a task of its own for them.
+struct NativePings {
+    shared: Rc<Shared>,
+    shard: LocalShard,
+    times: PingTimes,
+}
+
+impl NativePings {
+    async fn run(self, id: ConnectionId) {
+        loop {
+            tokio::time::sleep(self.times.interval).await;
+            if self.shared.ending.get().is_some() || !self.shard.enqueue(id, Bytes::from_static(&[0x89, 0])) {
+                return;
+            }
+            self.shared.has_pong.set(false);
+            tokio::time::sleep(self.times.pong_timeout).await;
+            if !self.shared.has_pong.get() {
+                return self.shard.disconnect(id, &Disconnect::NO_PONG);
             }
         }
     }

@@ -7,11 +7,15 @@
 //! Spec: draft-ietf-webtrans-http3; client protocol, "WebTransport"
 
 use std::{
-    cell::{Cell, RefCell},
+    cell::RefCell,
     future::{Future, poll_fn},
     pin::pin,
     rc::Rc,
-    task::{Context, Poll, Waker},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
+    task::{Context, Poll, Wake, Waker},
     time::Duration,
 };
 
@@ -54,9 +58,32 @@ pub struct Options {
 /// What the reading task and the writing link share.
 struct Shared {
     send: RefCell<SendStream>,
-    is_blocked: Cell<bool>,
     ending: RefCell<Option<Ending>>,
-    waker: RefCell<Option<Waker>>,
+    wakeup: Arc<Wakeup>,
+}
+
+/// Wakes the task, and tells it apart when the stream takes more: the flush that was blocked may have been the shard's,
+/// not the task's.
+#[derive(Default)]
+struct Wakeup {
+    is_writable: AtomicBool,
+    task: Mutex<Option<Waker>>,
+}
+
+impl Wakeup {
+    fn wake_task(&self) {
+        let task = self.task.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(task) = task {
+            task.wake();
+        }
+    }
+}
+
+impl Wake for Wakeup {
+    fn wake(self: Arc<Self>) {
+        self.is_writable.store(true, Ordering::Release);
+        self.wake_task();
+    }
 }
 
 /// Why the task stops handing in commands.
@@ -72,7 +99,7 @@ struct StreamLink(Rc<Shared>);
 
 impl Link for StreamLink {
     fn flush(&mut self, queue: &mut Queue) -> Flushed {
-        let waker = self.0.waker.borrow().clone().unwrap_or_else(|| Waker::noop().clone());
+        let waker = Waker::from(self.0.wakeup.clone());
         let mut send = self.0.send.borrow_mut();
         while !queue.is_empty() {
             let mut chunks: [Bytes; CHUNKS] = std::array::from_fn(|_| Bytes::new());
@@ -96,10 +123,7 @@ impl Link for StreamLink {
             match written {
                 Poll::Ready(Ok(_)) => {}
                 Poll::Ready(Err(_)) => return Flushed::Failed,
-                Poll::Pending => {
-                    self.0.is_blocked.set(true);
-                    return Flushed::Blocked;
-                }
+                Poll::Pending => return Flushed::Blocked,
             }
         }
         Flushed::Done
@@ -117,25 +141,23 @@ impl Link for StreamLink {
 impl StreamLink {
     fn end(&self, ending: Ending) {
         *self.0.ending.borrow_mut() = Some(ending);
-        if let Some(waker) = self.0.waker.borrow().as_ref() {
-            waker.wake_by_ref();
-        }
+        self.0.wakeup.wake_task();
     }
 }
 
-enum Wake {
+enum Call {
     Writable,
     Ending,
 }
 
 impl Shared {
-    fn poll(&self, cx: &mut Context<'_>, is_ending: bool) -> Poll<Wake> {
-        *self.waker.borrow_mut() = Some(cx.waker().clone());
+    fn poll(&self, cx: &mut Context<'_>, is_ending: bool) -> Poll<Call> {
+        *self.wakeup.task.lock().unwrap_or_else(PoisonError::into_inner) = Some(cx.waker().clone());
         if !is_ending && self.ending.borrow().is_some() {
-            return Poll::Ready(Wake::Ending);
+            return Poll::Ready(Call::Ending);
         }
-        if self.is_blocked.replace(false) {
-            return Poll::Ready(Wake::Writable);
+        if self.wakeup.is_writable.swap(false, Ordering::Acquire) {
+            return Poll::Ready(Call::Writable);
         }
         Poll::Pending
     }
@@ -167,12 +189,8 @@ pub(crate) async fn serve(
     receive: Option<RecvStream>,
     data: Bytes,
 ) {
-    let shared = Rc::new(Shared {
-        send: RefCell::new(send),
-        is_blocked: Cell::new(false),
-        ending: RefCell::new(None),
-        waker: RefCell::new(None),
-    });
+    let shared =
+        Rc::new(Shared { send: RefCell::new(send), ending: RefCell::new(None), wakeup: Arc::default() });
     let form = options.connection.form;
     let id = options.shard.open(options.connection, Box::new(StreamLink(shared.clone())));
     let decoder = StreamDecoder::new(form.encoding, options.message_bytes_max);
@@ -198,8 +216,8 @@ impl Connection {
             tokio::select! {
                 biased;
                 wake = wake => match wake {
-                    Wake::Ending => return Ended::ByServer,
-                    Wake::Writable => {
+                    Call::Ending => return Ended::ByServer,
+                    Call::Writable => {
                         self.shard.flush(self.id);
                     }
                 },
