@@ -1,1 +1,2 @@
 //! The Gyre server: configuration, authentication, API, development mode
+pub mod auth;

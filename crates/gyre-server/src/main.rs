@@ -1,1 +1,2 @@
+//! The `gyre` program.
 fn main() {}
