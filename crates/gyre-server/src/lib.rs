@@ -1,2 +1,3 @@
 //! The Gyre server: configuration, authentication, API, development mode
 pub mod auth;
+pub mod dev;
