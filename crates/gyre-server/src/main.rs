@@ -1,2 +1,5 @@
-//! The `gyre` program.
-fn main() {}
+//! The program `gyre`.
+
+fn main() -> std::process::ExitCode {
+    gyre_server::cli::main()
+}

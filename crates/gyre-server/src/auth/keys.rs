@@ -19,15 +19,6 @@ use rustls::{
     server::ParsedCertificate,
 };
 
-/// An HMAC secret that was in use before the present one.
-#[derive(Clone)]
-pub struct PreviousSecret {
-    /// `hmac_previous_secret_key`.
-    pub secret: String,
-    /// `hmac_previous_secret_key_valid_until`: last Unix second at which it counts; `None` is without end.
-    pub valid_until: Option<i64>,
-}
-
 /// Why a configured key cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum KeyError {
@@ -88,6 +79,7 @@ struct HmacSecret {
     sha256: hmac::Key,
     sha384: hmac::Key,
     sha512: hmac::Key,
+    /// Last Unix second at which it counts.
     valid_until: Option<i64>,
 }
 

@@ -21,9 +21,9 @@ use arc_swap::ArcSwap;
 use gyre_core::ports::{Answer, Authenticator, ConnectionClaims, SubscriptionClaims, TokenError};
 
 pub use jwt::TOKEN_BYTES_MAX;
-pub use keys::{KeyError, PreviousSecret};
+pub use keys::KeyError;
 pub use token::TokenRequest;
-pub use verifier::{ClaimRule, TokenVerifier, VerifierOptions};
+pub use verifier::TokenVerifier;
 
 /// The verifiers of both kinds of tokens.
 pub struct Verifiers {

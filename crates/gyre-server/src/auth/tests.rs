@@ -16,6 +16,7 @@ use regex::Regex;
 use serde_json::{Value, json};
 
 use super::*;
+use crate::{config::TokenOptions, secret::Secret};
 
 const NOW: f64 = 1_800_000_000.25;
 const SECRET: &str = "secret";
@@ -36,8 +37,8 @@ fn hs256(claims: &Value) -> String {
     compact(r#"{"alg":"HS256"}"#, &claims.to_string(), hmac_with(hmac::HMAC_SHA256, SECRET))
 }
 
-fn options() -> VerifierOptions {
-    VerifierOptions { hmac_secret_key: Some(SECRET.to_owned()), ..VerifierOptions::default() }
+fn options() -> TokenOptions {
+    TokenOptions { hmac_secret_key: Secret::new(SECRET.to_owned()), ..TokenOptions::default() }
 }
 
 fn verifier() -> TokenVerifier {
@@ -170,7 +171,7 @@ fn channels_without_subs() {
 #[test]
 fn anonymous_tokens() {
     // A token without a user is anonymous, and refused where that is not allowed.
-    let strict = VerifierOptions { disallow_anonymous_connection_tokens: true, ..options() };
+    let strict = TokenOptions { disallow_anonymous: true, ..options() };
     let strict = TokenVerifier::new(strict).unwrap();
     for claims in [json!({}), json!({"sub": ""}), json!({"sub": null})] {
         assert_eq!(&*connect(&claims).unwrap().user, "");
@@ -207,7 +208,7 @@ fn times() {
 #[test]
 fn leeway() {
     // Clocks may differ by the leeway in both directions, and no more.
-    let verifier = TokenVerifier::new(VerifierOptions { leeway: 5, ..options() }).unwrap();
+    let verifier = TokenVerifier::new(TokenOptions { leeway: Duration::from_secs(5), ..options() }).unwrap();
     let outcome = |claims: Value| verifier.connection(&hs256(&claims), NOW).map(|_| ());
     assert_eq!(outcome(json!({"exp": NOW - 4.0, "nbf": NOW + 4.0})), Ok(()));
     assert_eq!(outcome(json!({"exp": NOW - 5.0})), Err(TokenError::Expired));
@@ -285,26 +286,26 @@ fn hmac_algorithms() {
 fn previous_secret() {
     // The previous secret counts beside the present one until the end of its validity.
     let outcome = |valid_until, secret| {
-        let previous = PreviousSecret { secret: "old".to_owned(), valid_until };
-        let options = VerifierOptions { hmac_previous_secret_key: Some(previous), ..options() };
+        let options = TokenOptions {
+            hmac_previous_secret_key: Secret::new("old".to_owned()),
+            hmac_previous_secret_key_valid_until: valid_until,
+            ..options()
+        };
         let token = compact(r#"{"alg":"HS256"}"#, "{}", hmac_with(hmac::HMAC_SHA256, secret));
         TokenVerifier::new(options).unwrap().connection(&token, 1_000.0).is_ok()
     };
-    assert!(outcome(None, "old"));
-    assert!(outcome(Some(1_000), "old"));
-    assert!(!outcome(Some(999), "old"));
-    assert!(outcome(Some(999), SECRET));
-    assert!(!outcome(None, "older"));
+    assert!(outcome(0, "old"));
+    assert!(outcome(1_000, "old"));
+    assert!(!outcome(999, "old"));
+    assert!(outcome(999, SECRET));
+    assert!(!outcome(0, "older"));
 }
 
 #[test]
 fn empty_secrets_are_no_keys() {
     // A secret left empty in the configuration must not become a key that anyone can sign with.
-    let options = VerifierOptions {
-        hmac_secret_key: Some(String::new()),
-        hmac_previous_secret_key: Some(PreviousSecret { secret: String::new(), valid_until: None }),
-        ..VerifierOptions::default()
-    };
+    let options = TokenOptions::default();
+    assert!(options.hmac_secret_key.expose().is_empty());
     let token = compact(r#"{"alg":"HS256"}"#, "{}", hmac_with(hmac::HMAC_SHA256, ""));
     assert_invalid(TokenVerifier::new(options).unwrap().connection(&token, NOW), "no key");
 }
@@ -338,8 +339,8 @@ fn rejected_algorithms() {
 fn hmac_is_never_checked_against_a_public_key() {
     // The classic confusion: HS256 with the text of the public RSA key as secret, which everyone knows.
     let public = rsa_pem(&RSA);
-    let rsa_only = VerifierOptions { rsa_public_key: Some(public.clone()), ..VerifierOptions::default() };
-    let both = VerifierOptions { rsa_public_key: Some(public.clone()), ..options() };
+    let rsa_only = TokenOptions { rsa_public_key: public.clone(), ..TokenOptions::default() };
+    let both = TokenOptions { rsa_public_key: public.clone(), ..options() };
     for (options, reason) in [(rsa_only, "no key"), (both, "does not match")] {
         let verifier = TokenVerifier::new(options).unwrap();
         for secret in [public.as_str(), public.trim_end()] {
@@ -353,7 +354,7 @@ fn hmac_is_never_checked_against_a_public_key() {
 #[test]
 fn rsa_algorithms() {
     // All three hashes verify with the configured key, another key or padding does not.
-    let options = VerifierOptions { rsa_public_key: Some(rsa_pem(&RSA)), ..options() };
+    let options = TokenOptions { rsa_public_key: rsa_pem(&RSA), ..options() };
     let verifier = TokenVerifier::new(options).unwrap();
     let verify = |name: &str, sign: &dyn Fn(&[u8]) -> Vec<u8>| {
         verifier.connection(&compact(&json!({"alg": name}).to_string(), "{}", sign), NOW)
@@ -381,7 +382,7 @@ fn ecdsa_algorithms_belong_to_curves() {
     ];
     for (own, algorithm) in curves {
         let (pair, pem) = ecdsa(algorithm);
-        let options = VerifierOptions { ecdsa_public_key: Some(pem), ..VerifierOptions::default() };
+        let options = TokenOptions { ecdsa_public_key: pem, ..TokenOptions::default() };
         let verifier = TokenVerifier::new(options).unwrap();
         let sign = |message: &[u8]| pair.sign(&rand::SystemRandom::new(), message).unwrap().as_ref().to_vec();
         for (name, _) in curves {
@@ -402,7 +403,7 @@ fn keys_from_certificates() {
     let pair = rcgen::KeyPair::generate_for(&rcgen::PKCS_ECDSA_P256_SHA256).unwrap();
     let certificate = rcgen::CertificateParams::new(["issuer.test".to_owned()]).unwrap();
     let certificate = certificate.self_signed(&pair).unwrap().pem();
-    let options = VerifierOptions { ecdsa_public_key: Some(certificate), ..VerifierOptions::default() };
+    let options = TokenOptions { ecdsa_public_key: certificate, ..TokenOptions::default() };
     let algorithm = &signature::ECDSA_P256_SHA256_FIXED_SIGNING;
     let signer = EcdsaKeyPair::from_pkcs8(algorithm, pair.serialized_der()).unwrap();
     let token = compact(r#"{"alg":"ES256"}"#, "{}", |message| {
@@ -418,14 +419,14 @@ fn unusable_keys_are_refused_at_start() {
     let (_, secp256k1) = ecdsa(&signature::ECDSA_P256K1_SHA256_FIXED_SIGNING);
     let private = pem("PRIVATE KEY", pair.to_pkcs8v1().unwrap().as_ref());
     let rsa = |value: &str| {
-        let options = VerifierOptions { rsa_public_key: Some(value.to_owned()), ..options() };
+        let options = TokenOptions { rsa_public_key: value.to_owned(), ..options() };
         TokenVerifier::new(options).err().map(|error| error.to_string()).unwrap_or_default()
     };
     let ecdsa = |value: &str| {
-        let options = VerifierOptions { ecdsa_public_key: Some(value.to_owned()), ..options() };
+        let options = TokenOptions { ecdsa_public_key: value.to_owned(), ..options() };
         TokenVerifier::new(options).err().map(|error| error.to_string()).unwrap_or_default()
     };
-    for garbage in ["", "secret", &private, &pem("PUBLIC KEY", b"x"), &pem("CERTIFICATE", &[0x30, 0x84])] {
+    for garbage in ["secret", &private, &pem("PUBLIC KEY", b"x"), &pem("CERTIFICATE", &[0x30, 0x84])] {
         assert!(rsa(garbage).starts_with("rsa_public_key: "), "{garbage}: {}", rsa(garbage));
         assert!(ecdsa(garbage).starts_with("ecdsa_public_key: "), "{garbage}: {}", ecdsa(garbage));
     }
@@ -437,35 +438,40 @@ fn unusable_keys_are_refused_at_start() {
 #[test]
 fn audience_and_issuer() {
     // Exact rules and patterns decide over claims that are right, wrong, lists or absent.
-    let exact = |text: &str| Some(ClaimRule::Exact(text.to_owned()));
-    let pattern = |text: &str| Some(ClaimRule::Pattern(Regex::new(text).unwrap()));
-    let outcome = |audience: Option<ClaimRule>, issuer: Option<ClaimRule>, claims: Value| {
-        let verifier = TokenVerifier::new(VerifierOptions { audience, issuer, ..options() }).unwrap();
-        verifier.connection(&hs256(&claims), NOW).map(|_| ())
+    let pattern = |text: &str| Some(Regex::new(text).unwrap());
+    let outcome = |options: TokenOptions, claims: Value| {
+        TokenVerifier::new(options).unwrap().connection(&hs256(&claims), NOW).map(|_| ())
     };
-    for audience in [exact("x"), pattern("^x$")] {
-        let outcome = |claims| outcome(audience.clone(), None, claims);
+    for options in [
+        TokenOptions { audience: "x".to_owned(), ..options() },
+        TokenOptions { audience_regex: pattern("^x$"), ..options() },
+    ] {
+        let outcome = |claims| outcome(options.clone(), claims);
         assert_eq!(outcome(json!({"aud": "x"})), Ok(()));
         assert_eq!(outcome(json!({"aud": ["y", "x"]})), Ok(()));
         for claims in [json!({}), json!({"aud": []}), json!({"aud": "z"}), json!({"aud": ["xx", ""]})] {
             assert_invalid(outcome(claims), "another audience");
         }
     }
-    for issuer in [exact("me"), pattern("^me$")] {
-        let outcome = |claims| outcome(None, issuer.clone(), claims);
+    for options in [
+        TokenOptions { issuer: "me".to_owned(), ..options() },
+        TokenOptions { issuer_regex: pattern("^me$"), ..options() },
+    ] {
+        let outcome = |claims| outcome(options.clone(), claims);
         assert_eq!(outcome(json!({"iss": "me"})), Ok(()));
         for claims in [json!({}), json!({"iss": "you"}), json!({"iss": ""})] {
             assert_invalid(outcome(claims), "another issuer");
         }
     }
     // Patterns are searched for, not matched as a whole.
-    assert_eq!(outcome(pattern("x"), pattern("e"), json!({"aud": "axb", "iss": "me"})), Ok(()));
+    let options = TokenOptions { audience_regex: pattern("x"), issuer_regex: pattern("e"), ..options() };
+    assert_eq!(outcome(options, json!({"aud": "axb", "iss": "me"})), Ok(()));
 }
 
 #[test]
 fn user_from_another_claim() {
     // The named claim is the user, whatever its type; `sub` is ignored, though it must still be a string.
-    let options = VerifierOptions { user_id_claim: Some("uid".to_owned()), ..options() };
+    let options = TokenOptions { user_id_claim: "uid".to_owned(), ..options() };
     let verifier = TokenVerifier::new(options).unwrap();
     let user = |claims: Value| verifier.connection(&hs256(&claims), NOW).unwrap().user;
     assert_eq!(&*user(json!({"uid": "w\"é", "sub": "u"})), "w\"é");
@@ -481,9 +487,8 @@ fn user_from_another_claim() {
 #[test]
 fn skipping_the_signature_skips_nothing_else() {
     // With the insecure option any signature passes, while time and audience are still judged.
-    let audience = Some(ClaimRule::Exact("x".to_owned()));
-    let options =
-        VerifierOptions { insecure_skip_signature_verify: true, audience, ..VerifierOptions::default() };
+    let audience = "x".to_owned();
+    let options = TokenOptions { skip_signature: true, audience, ..TokenOptions::default() };
     let verifier = TokenVerifier::new(options).unwrap();
     let outcome = |claims: &str| {
         verifier.connection(&compact(r#"{"alg":"none"}"#, claims, |_| Vec::new()), NOW).map(|_| ())
@@ -550,7 +555,7 @@ fn made_tokens_verify() {
     };
     let claims = verifier().connection(&connection.sign(), NOW).unwrap();
     assert_eq!((&*claims.user, claims.expire_at), ("42", Some(1_800_000_060)));
-    let by_claim = VerifierOptions { user_id_claim: Some("uid".to_owned()), ..options() };
+    let by_claim = TokenOptions { user_id_claim: "uid".to_owned(), ..options() };
     let by_claim = TokenVerifier::new(by_claim).unwrap();
     assert_eq!(&*by_claim.connection(&connection.sign(), NOW).unwrap().user, "42");
     let subscription = TokenRequest { channel: Some("news"), ttl: None, ..connection };
@@ -562,7 +567,7 @@ fn made_tokens_verify() {
 fn reload_replaces_keys_as_a_whole() {
     // Subscription tokens go to their own verifier if there is one, and a reload takes effect at once.
     let keyed = |secret: &str| {
-        let options = VerifierOptions { hmac_secret_key: Some(secret.to_owned()), ..options() };
+        let options = TokenOptions { hmac_secret_key: Secret::new(secret.to_owned()), ..options() };
         TokenVerifier::new(options).unwrap()
     };
     let token = |secret: &str| {

@@ -1,4 +1,4 @@
-//! Verifies tokens: the options, and the one order of checks.
+//! Verifies tokens, in the one order of checks.
 
 use std::{borrow::Cow, collections::HashMap};
 
@@ -9,41 +9,12 @@ use serde_json::value::RawValue;
 use super::{
     claims::{Audience, ConnectionToken, GrantClaims, RegisteredClaims, SubscriptionToken},
     jwt::Jwt,
-    keys::{KeyError, KeySet, PreviousSecret, SignatureError},
+    keys::{KeyError, KeySet, SignatureError},
 };
-
-/// How tokens are verified. The default has no key and refuses every token.
-///
-/// Holds secrets, therefore no `Debug`.
-///
-/// Spec: configuration `client.token` and `client.subscription_token`.
-#[derive(Clone, Default)]
-pub struct VerifierOptions {
-    /// `hmac_secret_key`: for HS256, HS384 and HS512. An empty one counts as none.
-    pub hmac_secret_key: Option<String>,
-    /// `hmac_previous_secret_key` and its end: tried after the present one. An empty one counts as none.
-    pub hmac_previous_secret_key: Option<PreviousSecret>,
-    /// `rsa_public_key`: PEM public key or certificate, for RS256, RS384 and RS512.
-    pub rsa_public_key: Option<String>,
-    /// `ecdsa_public_key`: PEM public key or certificate, for the one of ES256, ES384 and ES512 that fits its curve.
-    pub ecdsa_public_key: Option<String>,
-    /// `audience` or `audience_regex`: one element of `aud` must satisfy it.
-    pub audience: Option<ClaimRule>,
-    /// `issuer` or `issuer_regex`.
-    pub issuer: Option<ClaimRule>,
-    /// `user_id_claim`: the top-level claim that holds the user instead of `sub`.
-    pub user_id_claim: Option<String>,
-    /// `client.insecure_skip_token_signature_verify`: believe any signature. All other checks stay.
-    pub insecure_skip_signature_verify: bool,
-    /// `client.disallow_anonymous_connection_tokens`: refuse connection tokens without a user.
-    pub disallow_anonymous_connection_tokens: bool,
-    /// Seconds by which clocks may differ when `exp` and `nbf` are judged. Default 0, as the reference has it.
-    pub leeway: u32,
-}
+use crate::config::TokenOptions;
 
 /// What a text claim must be.
-#[derive(Clone, Debug)]
-pub enum ClaimRule {
+enum ClaimRule {
     /// Exactly this.
     Exact(String),
     /// Something this pattern is found in, anywhere unless it is anchored.
@@ -62,32 +33,32 @@ pub struct TokenVerifier {
 }
 
 impl TokenVerifier {
-    /// Prepares the keys.
+    /// Prepares the keys. Without any the verifier refuses every token.
     ///
     /// # Errors
     /// If a configured key cannot be used.
-    pub fn new(options: VerifierOptions) -> Result<Self, KeyError> {
+    pub fn new(options: TokenOptions) -> Result<Self, KeyError> {
         let mut keys = KeySet::default();
-        if let Some(secret) = options.hmac_secret_key.filter(|secret| !secret.is_empty()) {
-            keys.add_hmac(&secret, None);
+        // An empty secret is no secret: anybody could sign with it.
+        let valid_until = Some(options.hmac_previous_secret_key_valid_until).filter(|&until| until != 0);
+        let secrets = [(options.hmac_secret_key, None), (options.hmac_previous_secret_key, valid_until)];
+        for (secret, valid_until) in secrets.iter().filter(|(secret, _)| !secret.expose().is_empty()) {
+            keys.add_hmac(secret.expose(), *valid_until);
         }
-        if let Some(previous) = options.hmac_previous_secret_key.filter(|key| !key.secret.is_empty()) {
-            keys.add_hmac(&previous.secret, previous.valid_until);
+        if !options.rsa_public_key.is_empty() {
+            keys.set_rsa(&options.rsa_public_key)?;
         }
-        if let Some(pem) = options.rsa_public_key {
-            keys.set_rsa(&pem)?;
-        }
-        if let Some(pem) = options.ecdsa_public_key {
-            keys.set_ecdsa(&pem)?;
+        if !options.ecdsa_public_key.is_empty() {
+            keys.set_ecdsa(&options.ecdsa_public_key)?;
         }
         Ok(Self {
             keys,
-            audience: options.audience,
-            issuer: options.issuer,
-            user_id_claim: options.user_id_claim.filter(|claim| !claim.is_empty()),
-            skips_signature: options.insecure_skip_signature_verify,
-            refuses_anonymous: options.disallow_anonymous_connection_tokens,
-            leeway: f64::from(options.leeway),
+            audience: ClaimRule::new(options.audience, options.audience_regex),
+            issuer: ClaimRule::new(options.issuer, options.issuer_regex),
+            user_id_claim: Some(options.user_id_claim).filter(|claim| !claim.is_empty()),
+            skips_signature: options.skip_signature,
+            refuses_anonymous: options.disallow_anonymous,
+            leeway: options.leeway.as_secs_f64(),
         })
     }
 
@@ -180,6 +151,12 @@ impl TokenVerifier {
 }
 
 impl ClaimRule {
+    /// The configuration allows only one of the two.
+    fn new(exact: String, pattern: Option<Regex>) -> Option<Self> {
+        let exact = Some(exact).filter(|text| !text.is_empty()).map(Self::Exact);
+        pattern.map(Self::Pattern).or(exact)
+    }
+
     fn accepts(&self, value: &str) -> bool {
         match self {
             Self::Exact(text) => text == value,

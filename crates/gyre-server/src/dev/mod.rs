@@ -8,6 +8,7 @@
 
 mod banner;
 mod certificate;
+mod endpoints;
 pub mod page;
 mod state;
 
@@ -15,4 +16,5 @@ pub use banner::Banner;
 pub use certificate::{
     CertificateError, CertificateHash, Certificates, Change, PinnedCertificate, hashes_document,
 };
+pub use endpoints::Endpoints;
 pub use state::{Secrets, StateFolder, StateLocations, StateWarning};
