@@ -1,181 +1,248 @@
-//! The claims of both kinds of tokens.
+//! Claims as they stand in a token, and what they mean to the core.
 //!
-//! Spec: centrifugal.dev, "Client JWT authentication" and "Channel JWT authorization"
+//! A claims set is decoded in groups, each a plain struct: a second walk over a few hundred bytes is cheaper than
+//! serde's buffering for flattened structs. Unknown claims are ignored; a known one of the wrong type makes the token
+//! invalid; `null` counts as absent.
 
-use base64::{Engine, engine::general_purpose::STANDARD};
-use gyre_core::ports::{Overrides, ServerSubscription, SubscriptionGrant, TokenError};
+use std::{
+    borrow::Cow,
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+};
+
+use base64::{Engine as _, engine::general_purpose::STANDARD};
+use bytes::Bytes;
+use gyre_core::ports::{
+    ConnectionClaims, Overrides, ServerSubscription, SubscriptionClaims, SubscriptionGrant, TokenError,
+};
 use gyre_protocol::Payload;
-use serde::{Deserialize, Deserializer, de::Error};
+use serde::{
+    Deserialize, Deserializer,
+    de::{Error, Visitor},
+};
 use serde_json::value::RawValue;
 
-/// Claims as they are written.
-#[derive(Debug, Default, Deserialize)]
-#[serde(default)]
-pub(super) struct Claims<'a> {
-    pub(super) sub: Option<String>,
-    #[serde(deserialize_with = "numeric_date")]
-    pub(super) exp: Option<f64>,
-    #[serde(deserialize_with = "numeric_date")]
-    pub(super) nbf: Option<f64>,
+use super::jwt::null_is_default;
+
+/// Claims that every token has, whatever its kind.
+///
+/// Spec: RFC 7519 section 4.1.
+#[derive(Deserialize)]
+pub(super) struct RegisteredClaims<'c> {
+    #[serde(default, deserialize_with = "null_is_default")]
+    pub(super) sub: Box<str>,
+    pub(super) exp: Option<NumericDate>,
+    pub(super) nbf: Option<NumericDate>,
+    /// Not judged, but must be a time.
+    #[serde(rename = "iat")]
+    _iat: Option<NumericDate>,
+    #[serde(default, deserialize_with = "null_is_default")]
     pub(super) aud: Audience,
-    pub(super) iss: Option<String>,
-    pub(super) expire_at: Option<i64>,
-    pub(super) channel: Option<String>,
-    pub(super) client: Option<String>,
     #[serde(borrow)]
-    pub(super) info: Option<&'a RawValue>,
-    pub(super) b64info: Option<String>,
-    #[serde(borrow)]
-    pub(super) data: Option<&'a RawValue>,
-    pub(super) b64data: Option<String>,
-    #[serde(borrow)]
-    pub(super) meta: Option<&'a RawValue>,
-    pub(super) channels: Option<Vec<String>>,
-    pub(super) subs: Option<serde_json::Map<String, serde_json::Value>>,
-    #[serde(rename = "override")]
-    pub(super) overrides: Option<OverrideClaims>,
+    pub(super) iss: Option<Cow<'c, str>>,
 }
 
-/// A text or a list of them.
-#[derive(Debug, Default, Deserialize)]
+/// Seconds since the epoch: a number, with a fraction or without, or a string that holds one.
+#[derive(Clone, Copy)]
+pub(super) struct NumericDate(pub(super) f64);
+
+/// The `aud` claim: one string or a list.
+#[derive(Deserialize)]
 #[serde(untagged)]
 pub(super) enum Audience {
-    #[default]
-    None,
-    One(String),
-    Many(Vec<String>),
+    One(Box<str>),
+    Many(Vec<Box<str>>),
 }
 
-impl Audience {
-    pub(super) fn iter(&self) -> impl Iterator<Item = &str> {
-        let (one, many) = match self {
-            Self::None => (None, &[][..]),
-            Self::One(one) => (Some(&**one), &[][..]),
-            Self::Many(many) => (None, &many[..]),
-        };
-        one.into_iter().chain(many.iter().map(String::as_str))
-    }
+/// Claims of a connection token beyond the registered ones.
+#[derive(Deserialize)]
+pub(super) struct ConnectionToken<'c> {
+    /// Marks a subscription token.
+    #[serde(default, deserialize_with = "null_is_default")]
+    pub(super) channel: Box<str>,
+    expire_at: Option<i64>,
+    #[serde(borrow)]
+    info: Option<&'c RawValue>,
+    #[serde(borrow)]
+    b64info: Option<Cow<'c, str>>,
+    #[serde(borrow)]
+    meta: Option<&'c RawValue>,
+    // Sets, because a channel named twice is still one subscription.
+    channels: Option<BTreeSet<Box<str>>>,
+    #[serde(borrow)]
+    subs: Option<BTreeMap<Box<str>, Option<GrantClaims<'c>>>>,
 }
 
-/// `{"presence": {"value": true}, …}`.
-#[derive(Clone, Copy, Debug, Default, Deserialize)]
-#[serde(default)]
-pub(super) struct OverrideClaims {
-    presence: Option<BoolValue>,
-    join_leave: Option<BoolValue>,
-    force_push_join_leave: Option<BoolValue>,
-    force_positioning: Option<BoolValue>,
-    force_recovery: Option<BoolValue>,
+/// Claims of a subscription token beyond the registered ones and [`GrantClaims`].
+#[derive(Deserialize)]
+pub(super) struct SubscriptionToken {
+    #[serde(default, deserialize_with = "null_is_default")]
+    pub(super) channel: Box<str>,
+    #[serde(default, deserialize_with = "null_is_default")]
+    client: Box<str>,
+    expire_at: Option<i64>,
 }
 
-#[derive(Clone, Copy, Debug, Default, Deserialize)]
-#[serde(default)]
-struct BoolValue {
-    value: bool,
-}
-
-impl From<OverrideClaims> for Overrides {
-    fn from(claims: OverrideClaims) -> Self {
-        let value = |given: Option<BoolValue>| given.map(|given| given.value);
-        Self {
-            presence: value(claims.presence),
-            join_leave: value(claims.join_leave),
-            force_push_join_leave: value(claims.force_push_join_leave),
-            force_recovery: value(claims.force_recovery),
-            force_positioning: value(claims.force_positioning),
-        }
-    }
-}
-
-/// One of `subs`.
-#[derive(Debug, Default, Deserialize)]
-#[serde(default)]
-struct SubClaims {
-    info: Option<Box<RawValue>>,
-    b64info: Option<String>,
-    data: Option<Box<RawValue>>,
-    b64data: Option<String>,
+/// What a subscription gets: top-level claims of a subscription token, or an entry of `subs`.
+#[derive(Deserialize, Default)]
+pub(super) struct GrantClaims<'c> {
+    #[serde(borrow)]
+    info: Option<&'c RawValue>,
+    #[serde(borrow)]
+    b64info: Option<Cow<'c, str>>,
+    #[serde(borrow)]
+    data: Option<&'c RawValue>,
+    #[serde(borrow)]
+    b64data: Option<Cow<'c, str>>,
     #[serde(rename = "override")]
     overrides: Option<OverrideClaims>,
 }
 
-/// A number, or a text that holds one.
-///
-/// Spec: RFC 7519 section 2, NumericDate
-fn numeric_date<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<f64>, D::Error> {
-    #[derive(Deserialize)]
-    #[serde(untagged)]
-    enum Date {
-        Number(f64),
-        Text(String),
-    }
-    match Option::<Date>::deserialize(deserializer)? {
-        None => Ok(None),
-        Some(Date::Number(number)) => Ok(Some(number)),
-        Some(Date::Text(text)) => text.parse().map(Some).map_err(D::Error::custom),
-    }
+/// Spec: centrifugal.dev, "Channel JWT authorization", override.
+#[derive(Deserialize, Default)]
+struct OverrideClaims {
+    presence: Option<Switch>,
+    join_leave: Option<Switch>,
+    force_push_join_leave: Option<Switch>,
+    force_recovery: Option<Switch>,
+    force_positioning: Option<Switch>,
 }
 
-/// The raw claim, or its base64 form, which wins.
-fn payload(raw: Option<&RawValue>, base64: Option<&str>, claim: &str) -> Result<Payload, TokenError> {
-    match (base64.filter(|text| !text.is_empty()), raw) {
-        (Some(text), _) => match STANDARD.decode(text) {
-            Ok(bytes) => Ok(Payload::new(bytes)),
-            Err(_) => Err(TokenError::Undecodable { reason: format!("{claim} is not base64") }),
-        },
-        (None, Some(raw)) => Ok(Payload::json(raw.get().to_owned())),
-        (None, None) => Ok(Payload::default()),
-    }
+#[derive(Deserialize)]
+struct Switch {
+    #[serde(default)]
+    value: bool,
 }
 
-impl Claims<'_> {
-    /// `info` or `b64info`.
-    pub(super) fn info(&self) -> Result<Payload, TokenError> {
-        payload(self.info, self.b64info.as_deref(), "b64info")
-    }
-
-    /// `meta`.
-    pub(super) fn meta(&self) -> Payload {
-        self.meta.map_or_else(Payload::default, |meta| Payload::json(meta.get().to_owned()))
-    }
-
-    /// Unix time of the expiry of what the token grants; `expire_at` replaces `exp`.
-    pub(super) fn expiry(&self) -> Option<i64> {
-        self.expire_at.or(self.exp.map(|exp| exp as i64))
-    }
-
-    /// What a subscription token grants.
-    pub(super) fn grant(&self) -> Result<SubscriptionGrant, TokenError> {
-        Ok(SubscriptionGrant {
-            info: self.info()?,
-            data: payload(self.data, self.b64data.as_deref(), "b64data")?,
-            overrides: self.overrides.map(Overrides::from).unwrap_or_default(),
+impl ConnectionToken<'_> {
+    pub(super) fn into_claims(
+        self,
+        user: Box<str>,
+        exp: Option<NumericDate>,
+    ) -> Result<ConnectionClaims, TokenError> {
+        Ok(ConnectionClaims {
+            user,
+            expire_at: expiry(self.expire_at, exp),
+            info: payload(self.info, self.b64info.as_deref(), "b64info")?,
+            meta: payload(self.meta, None, "meta")?,
+            subs: server_subscriptions(self.subs.unwrap_or_default(), self.channels.unwrap_or_default())?,
         })
     }
+}
 
-    /// The server-side subscriptions of a connection token: `subs`, or else `channels`.
-    pub(super) fn subscriptions(&self) -> Result<Vec<ServerSubscription>, TokenError> {
-        match &self.subs {
-            Some(subs) if !subs.is_empty() => {
-                subs.iter().map(|(channel, claims)| server_subscription(channel, claims)).collect()
-            }
-            _ => {
-                let channels = self.channels.iter().flatten();
-                Ok(channels
-                    .map(|c| ServerSubscription { channel: (**c).into(), grant: Default::default() })
-                    .collect())
-            }
+impl SubscriptionToken {
+    pub(super) fn into_claims(
+        self,
+        user: Box<str>,
+        exp: Option<NumericDate>,
+        grant: GrantClaims<'_>,
+    ) -> Result<SubscriptionClaims, TokenError> {
+        Ok(SubscriptionClaims {
+            user,
+            channel: self.channel,
+            client: self.client,
+            expire_at: expiry(self.expire_at, exp),
+            grant: grant.into_grant()?,
+        })
+    }
+}
+
+impl GrantClaims<'_> {
+    fn into_grant(self) -> Result<SubscriptionGrant, TokenError> {
+        let overrides = self.overrides.unwrap_or_default();
+        let value = |switch: Option<Switch>| switch.map(|switch| switch.value);
+        Ok(SubscriptionGrant {
+            info: payload(self.info, self.b64info.as_deref(), "b64info")?,
+            data: payload(self.data, self.b64data.as_deref(), "b64data")?,
+            overrides: Overrides {
+                presence: value(overrides.presence),
+                join_leave: value(overrides.join_leave),
+                force_push_join_leave: value(overrides.force_push_join_leave),
+                force_recovery: value(overrides.force_recovery),
+                force_positioning: value(overrides.force_positioning),
+            },
+        })
+    }
+}
+
+impl Audience {
+    /// True if one of the audiences satisfies the test.
+    pub(super) fn any(&self, test: impl Fn(&str) -> bool) -> bool {
+        match self {
+            Self::One(audience) => test(audience),
+            Self::Many(audiences) => audiences.iter().any(|audience| test(audience)),
         }
     }
 }
 
-fn server_subscription(channel: &str, claims: &serde_json::Value) -> Result<ServerSubscription, TokenError> {
-    let claims: SubClaims = serde_json::from_str(&claims.to_string())
-        .map_err(|error| TokenError::Invalid { reason: format!("subs: {error}") })?;
-    let grant = SubscriptionGrant {
-        info: payload(claims.info.as_deref(), claims.b64info.as_deref(), "subs b64info")?,
-        data: payload(claims.data.as_deref(), claims.b64data.as_deref(), "subs b64data")?,
-        overrides: claims.overrides.map(Overrides::from).unwrap_or_default(),
+impl Default for Audience {
+    fn default() -> Self {
+        Self::Many(Vec::new())
+    }
+}
+
+impl<'de> Deserialize<'de> for NumericDate {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(NumericDateVisitor)
+    }
+}
+
+struct NumericDateVisitor;
+
+impl Visitor<'_> for NumericDateVisitor {
+    type Value = NumericDate;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a number of seconds, or a string that holds one")
+    }
+
+    fn visit_u64<E: Error>(self, seconds: u64) -> Result<NumericDate, E> {
+        Ok(NumericDate(seconds as f64))
+    }
+
+    fn visit_i64<E: Error>(self, seconds: i64) -> Result<NumericDate, E> {
+        Ok(NumericDate(seconds as f64))
+    }
+
+    fn visit_f64<E: Error>(self, seconds: f64) -> Result<NumericDate, E> {
+        Ok(NumericDate(seconds))
+    }
+
+    fn visit_str<E: Error>(self, text: &str) -> Result<NumericDate, E> {
+        // Rust also reads "inf" and "nan", which are no times.
+        let seconds = text.parse().ok().filter(|seconds: &f64| seconds.is_finite());
+        seconds.map(NumericDate).ok_or_else(|| E::custom("the string does not hold a number of seconds"))
+    }
+}
+
+/// `expire_at` replaces `exp`, also when it says "never" (0).
+fn expiry(expire_at: Option<i64>, exp: Option<NumericDate>) -> Option<i64> {
+    // The fraction is dropped; out of range becomes the nearest end of the range.
+    expire_at.or(exp.map(|exp| exp.0.floor() as i64))
+}
+
+fn server_subscriptions(
+    subs: BTreeMap<Box<str>, Option<GrantClaims<'_>>>,
+    channels: BTreeSet<Box<str>>,
+) -> Result<Vec<ServerSubscription>, TokenError> {
+    if subs.is_empty() {
+        let plain = |channel| ServerSubscription { channel, grant: SubscriptionGrant::default() };
+        return Ok(channels.into_iter().map(plain).collect());
+    }
+    let granted = |(channel, grant): (_, Option<GrantClaims<'_>>)| {
+        Ok(ServerSubscription { channel, grant: grant.unwrap_or_default().into_grant()? })
     };
-    Ok(ServerSubscription { channel: channel.into(), grant })
+    subs.into_iter().map(granted).collect()
+}
+
+/// The payload of a claim given as JSON or, winning over that, as base64 of anything.
+fn payload(json: Option<&RawValue>, base64: Option<&str>, claim: &str) -> Result<Payload, TokenError> {
+    if let Some(base64) = base64.filter(|text| !text.is_empty()) {
+        let bytes = STANDARD
+            .decode(base64)
+            .map_err(|error| TokenError::Undecodable { reason: format!("{claim}: {error}") })?;
+        return Ok(Payload::new(bytes));
+    }
+    Ok(json
+        .map_or_else(Payload::default, |json| Payload::json(Bytes::copy_from_slice(json.get().as_bytes()))))
 }

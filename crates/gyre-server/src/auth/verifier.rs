@@ -1,158 +1,187 @@
-//! Checks of a token in their order: form, patterns, signature, audience and issuer, kind, time.
-//!
-//! Spec: centrifugo `internal/jwtverify/token_verifier_jwt.go`
+//! Verifies tokens, in the one order of checks.
+
+use std::{borrow::Cow, collections::HashMap};
 
 use gyre_core::ports::{ConnectionClaims, SubscriptionClaims, TokenError};
+use regex::Regex;
+use serde_json::value::RawValue;
 
 use super::{
-    claims::Claims,
+    claims::{Audience, ConnectionToken, GrantClaims, RegisteredClaims, SubscriptionToken},
     jwt::Jwt,
-    keys::{EcdsaKey, Hash, HmacKey, KeyError, RsaKey},
+    keys::{KeyError, KeySet, SignatureError},
 };
 use crate::config::TokenOptions;
 
-/// Verifies tokens of one kind, with keys prepared once.
-#[derive(Debug)]
-pub struct TokenVerifier {
-    options: TokenOptions,
-    hmac: Option<HmacKey>,
-    previous_hmac: Option<HmacKey>,
-    rsa: Option<RsaKey>,
-    ecdsa: Option<EcdsaKey>,
+/// What a text claim must be.
+enum ClaimRule {
+    /// Exactly this.
+    Exact(String),
+    /// Something this pattern is found in, anywhere unless it is anchored.
+    Pattern(Regex),
 }
 
-fn invalid(reason: impl Into<String>) -> TokenError {
-    TokenError::Invalid { reason: reason.into() }
+/// Verifies tokens against one set of keys and rules.
+pub struct TokenVerifier {
+    keys: KeySet,
+    audience: Option<ClaimRule>,
+    issuer: Option<ClaimRule>,
+    user_id_claim: Option<String>,
+    skips_signature: bool,
+    refuses_anonymous: bool,
+    leeway: f64,
 }
 
 impl TokenVerifier {
-    /// A verifier with these options.
+    /// Prepares the keys. Without any the verifier refuses every token.
     ///
     /// # Errors
-    /// If a public key cannot be used.
+    /// If a configured key cannot be used.
     pub fn new(options: TokenOptions) -> Result<Self, KeyError> {
-        let given = |text: &str| (!text.is_empty()).then(|| text.to_owned());
-        let hmac = |secret: &str| given(secret).map(|secret| HmacKey::new(&secret));
+        let mut keys = KeySet::default();
+        // An empty secret is no secret: anybody could sign with it.
+        let valid_until = Some(options.hmac_previous_secret_key_valid_until).filter(|&until| until != 0);
+        let secrets = [(options.hmac_secret_key, None), (options.hmac_previous_secret_key, valid_until)];
+        for (secret, valid_until) in secrets.iter().filter(|(secret, _)| !secret.expose().is_empty()) {
+            keys.add_hmac(secret.expose(), *valid_until);
+        }
+        if !options.rsa_public_key.is_empty() {
+            keys.set_rsa(&options.rsa_public_key)?;
+        }
+        if !options.ecdsa_public_key.is_empty() {
+            keys.set_ecdsa(&options.ecdsa_public_key)?;
+        }
         Ok(Self {
-            hmac: hmac(options.hmac_secret_key.expose()),
-            previous_hmac: hmac(options.hmac_previous_secret_key.expose()),
-            rsa: given(&options.rsa_public_key).map(|pem| RsaKey::new(&pem)).transpose()?,
-            ecdsa: given(&options.ecdsa_public_key).map(|pem| EcdsaKey::new(&pem)).transpose()?,
-            options,
+            keys,
+            audience: ClaimRule::new(options.audience, options.audience_regex),
+            issuer: ClaimRule::new(options.issuer, options.issuer_regex),
+            user_id_claim: Some(options.user_id_claim).filter(|claim| !claim.is_empty()),
+            skips_signature: options.skip_signature,
+            refuses_anonymous: options.disallow_anonymous,
+            leeway: options.leeway.as_secs_f64(),
         })
     }
 
-    /// Verifies a connection token.
+    /// Verifies a connection token. `now` is Unix time in seconds.
     ///
     /// # Errors
-    /// Why it is refused.
+    /// The first check it fails.
     pub fn connection(&self, token: &str, now: f64) -> Result<ConnectionClaims, TokenError> {
-        let jwt = Jwt::parse(token).map_err(invalid)?;
-        let claims = self.check(&jwt, now)?;
-        if claims.channel.as_deref().is_some_and(|channel| !channel.is_empty()) {
-            return Err(invalid("a subscription token was used to connect"));
+        let jwt = Jwt::parse(token)?;
+        let registered: RegisteredClaims<'_> = jwt.claims()?;
+        let own: ConnectionToken<'_> = jwt.claims()?;
+        self.check_origin(&jwt, &registered, now)?;
+        if !own.channel.is_empty() {
+            return Err(invalid("it is a subscription token"));
         }
-        self.check_time(&claims, now)?;
-        let user = self.user(&jwt, &claims)?;
-        if user.is_empty() && self.options.disallow_anonymous {
+        self.check_time(&registered, now)?;
+        let exp = registered.exp;
+        let user = self.user(&jwt, registered)?;
+        if user.is_empty() && self.refuses_anonymous {
             return Err(TokenError::AnonymousNotAllowed);
         }
-        Ok(ConnectionClaims {
-            user: user.into(),
-            expire_at: claims.expiry(),
-            info: claims.info()?,
-            meta: claims.meta(),
-            subs: claims.subscriptions()?,
-        })
+        own.into_claims(user, exp)
     }
 
-    /// Verifies a subscription token.
+    /// Verifies a subscription token. `now` is Unix time in seconds.
     ///
     /// # Errors
-    /// Why it is refused.
+    /// The first check it fails.
     pub fn subscription(&self, token: &str, now: f64) -> Result<SubscriptionClaims, TokenError> {
-        let jwt = Jwt::parse(token).map_err(invalid)?;
-        let claims = self.check(&jwt, now)?;
-        let channel = claims.channel.clone().filter(|channel| !channel.is_empty());
-        let channel = channel.ok_or_else(|| invalid("a subscription token names a channel"))?;
-        self.check_time(&claims, now)?;
-        Ok(SubscriptionClaims {
-            user: self.user(&jwt, &claims)?.into(),
-            channel: channel.into(),
-            client: claims.client.as_deref().unwrap_or("").into(),
-            expire_at: claims.expiry(),
-            grant: claims.grant()?,
-        })
+        let jwt = Jwt::parse(token)?;
+        let registered: RegisteredClaims<'_> = jwt.claims()?;
+        let own: SubscriptionToken = jwt.claims()?;
+        let grant: GrantClaims<'_> = jwt.claims()?;
+        self.check_origin(&jwt, &registered, now)?;
+        if own.channel.is_empty() {
+            return Err(invalid("it names no channel"));
+        }
+        self.check_time(&registered, now)?;
+        let exp = registered.exp;
+        own.into_claims(self.user(&jwt, registered)?, exp, grant)
     }
 
-    /// Decodes the claims and checks all but the time and the kind.
-    fn check<'j>(&self, jwt: &'j Jwt<'_>, now: f64) -> Result<Claims<'j>, TokenError> {
-        let claims: Claims<'j> =
-            serde_json::from_slice(&jwt.claims).map_err(|error| invalid(format!("claims: {error}")))?;
-        let options = &self.options;
-        let issuer = claims.iss.as_deref().unwrap_or("");
-        if options.issuer_regex.as_ref().is_some_and(|pattern| !pattern.is_match(issuer)) {
-            return Err(invalid("the issuer does not match issuer_regex"));
+    /// Who made the token, and for whom: patterns, signature, exact values, in this order.
+    fn check_origin(
+        &self,
+        jwt: &Jwt<'_>,
+        registered: &RegisteredClaims<'_>,
+        now: f64,
+    ) -> Result<(), TokenError> {
+        let issuer = registered.iss.as_deref().unwrap_or("");
+        if let Some(rule @ ClaimRule::Pattern(_)) = &self.issuer {
+            rule.check_issuer(issuer)?;
         }
-        if let Some(pattern) = &options.audience_regex
-            && !claims.aud.iter().any(|audience| pattern.is_match(audience))
-        {
-            return Err(invalid("no audience matches audience_regex"));
+        if let Some(rule @ ClaimRule::Pattern(_)) = &self.audience {
+            rule.check_audience(&registered.aud)?;
         }
-        if !options.skip_signature {
-            self.check_signature(jwt, now)?;
+        let header = jwt.header()?;
+        if !self.skips_signature {
+            self.keys.verify(&header.alg, jwt.signed(), jwt.signature(), now)?;
         }
-        if !options.audience.is_empty() && !claims.aud.iter().any(|audience| audience == options.audience) {
-            return Err(invalid("the token is for another audience"));
+        if let Some(rule @ ClaimRule::Exact(_)) = &self.audience {
+            rule.check_audience(&registered.aud)?;
         }
-        if !options.issuer.is_empty() && issuer != options.issuer {
-            return Err(invalid("the token is of another issuer"));
+        if let Some(rule @ ClaimRule::Exact(_)) = &self.issuer {
+            rule.check_issuer(issuer)?;
         }
-        Ok(claims)
+        Ok(())
     }
 
-    /// The algorithm decides the kind of key: a key never verifies another kind's signatures.
-    fn check_signature(&self, jwt: &Jwt<'_>, now: f64) -> Result<(), TokenError> {
-        let (family, hash) = match &*jwt.algorithm {
-            "HS256" | "RS256" | "ES256" => (&jwt.algorithm[..2], Hash::Sha256),
-            "HS384" | "RS384" | "ES384" => (&jwt.algorithm[..2], Hash::Sha384),
-            "HS512" | "RS512" | "ES512" => (&jwt.algorithm[..2], Hash::Sha512),
-            other => return Err(invalid(format!("the algorithm {other} is not supported"))),
-        };
-        let (message, signature) = (jwt.signed.as_bytes(), &*jwt.signature);
-        let disabled = || invalid(format!("no key is configured for {}", jwt.algorithm));
-        let is_valid = match family {
-            "HS" => {
-                let hmac = self.hmac.as_ref().ok_or_else(disabled)?;
-                let valid_until = self.options.hmac_previous_secret_key_valid_until;
-                let previous =
-                    self.previous_hmac.as_ref().filter(|_| valid_until == 0 || now <= valid_until as f64);
-                hmac.verify(hash, message, signature)
-                    || previous.is_some_and(|previous| previous.verify(hash, message, signature))
+    /// Both ends are exclusive: a token that expires now has expired.
+    fn check_time(&self, registered: &RegisteredClaims<'_>, now: f64) -> Result<(), TokenError> {
+        let is_expired = registered.exp.is_some_and(|exp| exp.0 <= now - self.leeway);
+        let is_early = registered.nbf.is_some_and(|nbf| nbf.0 >= now + self.leeway);
+        if is_expired || is_early { Err(TokenError::Expired) } else { Ok(()) }
+    }
+
+    fn user(&self, jwt: &Jwt<'_>, registered: RegisteredClaims<'_>) -> Result<Box<str>, TokenError> {
+        let Some(name) = &self.user_id_claim else { return Ok(registered.sub) };
+        let claims: HashMap<Cow<'_, str>, &RawValue> = jwt.claims()?;
+        let Some(value) = claims.get(name.as_str()) else { return Ok("".into()) };
+        match value.get() {
+            "null" => Ok("".into()),
+            text if text.starts_with('"') => {
+                serde_json::from_str(text).map_err(|error| invalid(&format!("{name}: {error}")))
             }
-            "RS" => self.rsa.as_ref().ok_or_else(disabled)?.verify(hash, message, signature),
-            _ => self.ecdsa.as_ref().ok_or_else(disabled)?.verify(hash, message, signature),
-        };
-        if is_valid { Ok(()) } else { Err(invalid("the signature is wrong")) }
-    }
-
-    fn check_time(&self, claims: &Claims<'_>, now: f64) -> Result<(), TokenError> {
-        let leeway = self.options.leeway.as_secs_f64();
-        let is_over = claims.exp.is_some_and(|exp| exp + leeway <= now.floor());
-        let is_early = claims.nbf.is_some_and(|nbf| nbf - leeway > now);
-        if is_over || is_early { Err(TokenError::Expired) } else { Ok(()) }
-    }
-
-    fn user(&self, jwt: &Jwt<'_>, claims: &Claims<'_>) -> Result<String, TokenError> {
-        if self.options.user_id_claim.is_empty() {
-            return Ok(claims.sub.clone().unwrap_or_default());
+            // A number or anything else is the user by its text.
+            text => Ok(text.into()),
         }
-        let all: serde_json::Value =
-            serde_json::from_slice(&jwt.claims).map_err(|error| invalid(format!("claims: {error}")))?;
-        Ok(match all.get(&self.options.user_id_claim) {
-            None | Some(serde_json::Value::Null) => String::new(),
-            Some(serde_json::Value::String(user)) => user.clone(),
-            Some(other) => other.to_string(),
-        })
     }
+}
+
+impl ClaimRule {
+    /// The configuration allows only one of the two.
+    fn new(exact: String, pattern: Option<Regex>) -> Option<Self> {
+        let exact = Some(exact).filter(|text| !text.is_empty()).map(Self::Exact);
+        pattern.map(Self::Pattern).or(exact)
+    }
+
+    fn accepts(&self, value: &str) -> bool {
+        match self {
+            Self::Exact(text) => text == value,
+            Self::Pattern(pattern) => pattern.is_match(value),
+        }
+    }
+
+    fn check_issuer(&self, issuer: &str) -> Result<(), TokenError> {
+        if self.accepts(issuer) { Ok(()) } else { Err(invalid("it is of another issuer")) }
+    }
+
+    fn check_audience(&self, audience: &Audience) -> Result<(), TokenError> {
+        if audience.any(|audience| self.accepts(audience)) {
+            return Ok(());
+        }
+        Err(invalid("it is for another audience"))
+    }
+}
+
+impl From<SignatureError> for TokenError {
+    fn from(error: SignatureError) -> Self {
+        Self::Invalid { reason: error.to_string() }
+    }
+}
+
+fn invalid(reason: &str) -> TokenError {
+    TokenError::Invalid { reason: reason.to_owned() }
 }
