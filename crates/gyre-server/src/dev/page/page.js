@@ -3,8 +3,8 @@
 const TRANSPORT_TIMEOUT = 4000; // ms to open a transport
 const REPLY_TIMEOUT = 5000; // ms to answer a command
 const PING_GRACE = 10000; // ms a ping may be late
-const BACKOFF_MIN = 500;
-const BACKOFF_MAX = 20000;
+const BACKOFF_MIN = 500; // ms
+const BACKOFF_MAX = 5000; // ms; the server is most often down for a restart by its developer.
 const MESSAGES_MAX = 200;
 
 // ---- Transports: each opens to { name, send(text), close() } and then calls receive(line) and ended(reason).
@@ -92,6 +92,7 @@ function within(milliseconds, promise, message) {
 
 class Client {
   #transport = null;
+  #isLive = false; // The connect command is answered.
   #attempt = 0; // Failed attempts in a row.
   #generation = 0; // Counts connections, so that what belongs to an old one is ignored.
   #lastId = 0;
@@ -99,6 +100,7 @@ class Client {
   #positions = new Map(); // Channel -> { offset, epoch } to recover from, or null.
   #retryTimer = 0;
   #pingTimer = 0;
+  #silenceMax = 0; // ms; 0 before the connect reply, and if the server does not ping.
 
   constructor(view) {
     this.view = view;
@@ -118,7 +120,9 @@ class Client {
       const { connect } = await this.call({ connect: { name: "gyre-demo" } });
       if (!current()) return;
       this.#attempt = 0;
-      this.#watchPings(connect);
+      this.#isLive = true;
+      this.#silenceMax = connect.ping ? connect.ping * 1000 + PING_GRACE : 0;
+      this.#heard();
       this.view.state("connected", transport.name);
       for (const channel of this.#positions.keys()) this.#resubscribe(channel);
     } catch (error) {
@@ -140,20 +144,23 @@ class Client {
     return within(REPLY_TIMEOUT, reply, "no answer").finally(() => this.#replies.delete(id));
   }
 
+  /** Resolves to false if there is no connection yet: the next one subscribes. */
   async subscribe(channel) {
     const since = this.#positions.get(channel);
     if (since === undefined) this.#positions.set(channel, null);
+    if (!this.#isLive) return false;
     const { subscribe } = await this.call({ subscribe: { channel, ...(since && { recover: true, ...since }) } });
     const { recoverable, offset = 0, epoch = "", publications = [], was_recovering, recovered } = subscribe;
-    if (!this.#positions.has(channel)) return;
+    if (!this.#positions.has(channel)) return true; // Left in the meantime.
     this.#positions.set(channel, recoverable ? { offset, epoch } : null);
     if (was_recovering && !recovered) this.view.event(channel, "some messages were missed for good");
     if (recovered) this.view.event(channel, `recovered, ${publications.length} missed`);
     publications.forEach((publication) => this.view.message(channel, publication));
+    return true;
   }
 
   async unsubscribe(channel) {
-    if (this.#positions.delete(channel) && this.#transport) await this.call({ unsubscribe: { channel } });
+    if (this.#positions.delete(channel) && this.#isLive) await this.call({ unsubscribe: { channel } });
   }
 
   async #open(receive, ended) {
@@ -162,13 +169,13 @@ class Client {
       this.view.fallback("");
       return transport;
     } catch (error) {
-      this.view.fallback(`No WebTransport: ${error.message}. Using WebSocket.`);
+      this.view.fallback(`No WebTransport: ${error.message.replace(/\.$/, "")}. Using WebSocket.`);
       return openWebSocket(receive, ended);
     }
   }
 
   #receive(line) {
-    this.#pingTimer.refresh?.();
+    this.#heard();
     const reply = JSON.parse(line);
     if (reply.id) {
       const { resolve, reject } = this.#replies.get(reply.id) ?? {};
@@ -199,22 +206,18 @@ class Client {
     this.subscribe(channel).catch((error) => this.view.event(channel, `cannot subscribe: ${error.message}`));
   }
 
-  /** The server pings every `ping` seconds; silence means that the connection is gone without a word. */
-  #watchPings({ ping }) {
-    if (!ping) return;
-    const lost = () => this.#ended("no ping");
-    const watch = { timer: 0, refresh: () => {
-      clearTimeout(watch.timer);
-      watch.timer = setTimeout(lost, ping * 1000 + PING_GRACE);
-    } };
-    this.#pingTimer = watch;
-    watch.refresh();
+  /** The server pings every `ping` seconds; longer silence means that the connection is gone without a word. */
+  #heard() {
+    clearTimeout(this.#pingTimer);
+    if (this.#silenceMax) this.#pingTimer = setTimeout(() => this.#ended("no ping"), this.#silenceMax);
   }
 
   #stop() {
     this.#generation++;
+    this.#isLive = false;
     clearTimeout(this.#retryTimer);
-    clearTimeout(this.#pingTimer.timer);
+    clearTimeout(this.#pingTimer);
+    this.#silenceMax = 0;
     for (const { reject } of this.#replies.values()) reject(new Error("connection lost"));
     try { this.#transport?.close(); } catch { /* It is closed. */ }
     this.#transport = null;
@@ -289,8 +292,8 @@ async function measure() {
 
 async function report(action, done) {
   try {
-    await action;
-    element("channel-status").textContent = done;
+    const isDone = (await action) !== false;
+    element("channel-status").textContent = isDone ? done : "As soon as there is a connection";
   } catch (error) {
     element("channel-status").textContent = `That failed: ${error.message}`;
   }
@@ -299,10 +302,10 @@ async function report(action, done) {
 element("channel-form").onsubmit = async (event) => {
   event.preventDefault();
   const [old, chosen] = [channel, element("channel").value.trim()];
-  if (old !== chosen && old !== CLOCK) await client.unsubscribe(old).catch(() => {});
+  if (old !== CLOCK) await client.unsubscribe(old).catch(() => {});
   channel = chosen;
   element("messages").replaceChildren();
-  if (old !== chosen && chosen !== CLOCK) report(client.subscribe(chosen), `Subscribed to ${chosen}`);
+  if (chosen !== CLOCK) report(client.subscribe(chosen), `Subscribed to ${chosen}`);
 };
 element("publish-form").onsubmit = (event) => {
   event.preventDefault();
@@ -320,6 +323,5 @@ fetch("/demo/snippet.js").then((response) => response.text()).then((text) => {
   element("snippet").textContent = text.replaceAll("localhost:8000", location.host);
 });
 setInterval(() => element("state").textContent === "connected" && measure(), 2000);
-client.subscribe(CLOCK).catch(() => {});
-client.subscribe(channel).catch(() => {});
+for (const name of [CLOCK, channel]) client.subscribe(name); // With the connection.
 client.connect();
