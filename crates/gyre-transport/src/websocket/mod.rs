@@ -275,14 +275,7 @@ impl Connection {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(None),
                 Err(_) => return Err(()),
             };
-            let consumed = match self.decoder.has_partial() {
-                true => {
-                    let mut joined = self.decoder.join(&buffer[..read]);
-                    self.consume_now(&mut joined)
-                }
-                false => self.consume_now(&mut buffer[..read]),
-            };
-            match consumed {
+            match self.consume_now(&mut buffer[..read]) {
                 Consumed::All => Ok(None),
                 Consumed::Busy { commands, bytes } => Ok(Some((commands, bytes))),
                 Consumed::Ended => Err(()),
@@ -329,23 +322,14 @@ impl Connection {
         loop {
             let event = match self.decoder.next(buffer, &mut at) {
                 Ok(Some(event)) => event,
-                Ok(None) => {
-                    if at < buffer.len() {
-                        self.decoder.keep(&buffer[at..]);
-                    }
-                    return Consumed::All;
-                }
+                Ok(None) => return Consumed::All,
                 Err(error) => return self.broken(error),
             };
             let pumped = match event {
-                Event::Message(range) => {
-                    pump_frame(&self.shard, self.id, self.encoding, &buffer[range.clone()])
-                        .map_busy(|left| buffer[range.end - left..range.end].to_vec())
-                }
-                Event::Assembled(message) => pump_frame(&self.shard, self.id, self.encoding, &message)
+                Event::Message(message) => pump_frame(&self.shard, self.id, self.encoding, &message)
                     .map_busy(|left| message[message.len() - left..].to_vec()),
-                Event::Ping(range) => {
-                    self.shard.enqueue(self.id, frame::pong_frame(&buffer[range]));
+                Event::Ping(payload) => {
+                    self.shard.enqueue(self.id, frame::pong_frame(&payload));
                     Ok(())
                 }
                 Event::Pong => {
@@ -393,14 +377,13 @@ impl Connection {
                 return;
             }
             match poll_fn(|cx| self.shared.poll(cx, true)).await {
-                Ok(Wake::Readable) => loop {
-                    match self.shared.socket.try_read(&mut scratch) {
-                        Ok(0) => return,
-                        Ok(read) if is_close(&scratch[..read]) => return,
-                        Ok(_) => {}
-                        Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
-                        Err(_) => return,
-                    }
+                // One read at a time: a peer that floods the socket must not keep the thread from its other work.
+                Ok(Wake::Readable) => match self.shared.socket.try_read(&mut scratch) {
+                    Ok(0) => return,
+                    Ok(read) if is_close(&scratch[..read]) => return,
+                    Ok(_) => {}
+                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                    Err(_) => return,
                 },
                 Ok(Wake::Writable | Wake::Ending) => {}
                 Err(_) => return,
