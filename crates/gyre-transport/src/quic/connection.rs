@@ -122,10 +122,15 @@ pub(super) async fn serve(
     handler: Rc<dyn Handler>,
     shutdown: Shutdown,
 ) {
-    let connecting = match incoming.accept() {
+    let mut connecting = match incoming.accept() {
         Ok(connecting) => connecting,
         Err(error) => return tracing::debug!(%error, "QUIC connection refused"),
     };
+    // A ClientHello may come in several datagrams, and no stream can be opened before the transport parameters in it
+    // are known: quinn would never wake a task that tried earlier, and SETTINGS would not be sent at all.
+    if let Err(error) = connecting.handshake_data().await {
+        return tracing::debug!(%error, "QUIC handshake failed");
+    }
     // SETTINGS go out with the server's first flight, so that a session can be asked for one round trip earlier.
     let quic = match connecting.into_0rtt() {
         Ok((quic, _)) => quic,
