@@ -134,12 +134,9 @@ impl Server {
         Ok(())
     }
 
-    /// Serves another certificate for new handshakes.
-    ///
-    /// # Errors
-    /// If it cannot be used; the old one stays.
-    pub fn replace_certificate(&self, certificates: &[u8], key: &[u8]) -> Result<(), tls::TlsError> {
-        self.resolver.as_ref().map_or(Ok(()), |resolver| resolver.replace(certificates, key))
+    /// Where the certificate is replaced, if the server has TLS.
+    pub fn certificate(&self) -> Option<Arc<CertificateResolver>> {
+        self.resolver.clone()
     }
 
     /// Stops accepting, tells every client (3001) and waits for them to leave. False if some did not in time.

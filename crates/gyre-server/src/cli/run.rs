@@ -4,12 +4,16 @@ use std::{env, path::PathBuf, process::ExitCode};
 
 use clap::Parser;
 use serde_json::Value;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::{
+    runtime::Runtime,
+    signal::unix::{SignalKind, signal},
+};
 use tracing_subscriber::{EnvFilter, layer::SubscriberExt, util::SubscriberInitExt};
 
 use super::{Arguments, Command};
 use crate::{
     config::{self, Environment, Loaded, Problem, Sources},
+    dev::{Development, DevelopmentError, StateLocations, run_clock},
     wiring::{self, Additions, Server},
 };
 
@@ -65,10 +69,21 @@ fn report(problems: &[Problem]) -> ExitCode {
 }
 
 fn serve(arguments: &Arguments) -> ExitCode {
-    let sources = sources(arguments);
-    let loaded = match config::load(&sources) {
-        Ok(loaded) => loaded,
-        Err(problems) => return report(&problems),
+    let mut sources = sources(arguments);
+    let (development, loaded) = if arguments.dev {
+        // Only a file that is named is read.
+        sources.file.clone_from(&arguments.config);
+        sources.may_be_missing = false;
+        match Development::prepare(&mut sources, &StateLocations::of_process()) {
+            Ok((development, loaded)) => (Some(development), loaded),
+            Err(DevelopmentError::Configuration(problems)) => return report(&problems),
+            Err(error) => return failed(&error.to_string()),
+        }
+    } else {
+        match config::load(&sources) {
+            Ok(loaded) => (None, loaded),
+            Err(problems) => return report(&problems),
+        }
     };
     init_logging(&loaded.resolved.log_level);
     for warning in &loaded.warnings {
@@ -79,10 +94,17 @@ fn serve(arguments: &Arguments) -> ExitCode {
         Ok(runtime) => runtime,
         Err(error) => return failed(&format!("cannot start the control runtime: {error}")),
     };
-    let server = match wiring::start(&loaded.resolved, Additions::default(), &control) {
+    let additions = Additions {
+        extra: development.as_ref().map(Development::endpoints),
+        accepts_both: development.is_some(),
+    };
+    let server = match wiring::start(&loaded.resolved, additions, &control) {
         Ok(server) => server,
         Err(error) => return failed(&error.to_string()),
     };
+    if let Some(development) = development {
+        begin_development(development, &server, &control, loaded.resolved.server.port);
+    }
     tracing::info!(
         address = loaded.resolved.server.address,
         port = loaded.resolved.server.port,
@@ -105,6 +127,18 @@ fn serve(arguments: &Arguments) -> ExitCode {
         Err(error) => failed(&format!("cannot wait for signals: {error}")),
         Ok(()) if server.stop() => ExitCode::SUCCESS,
         Ok(()) => failed("clients did not leave in time"),
+    }
+}
+
+/// Shows the banner, and starts what runs beside a development server.
+fn begin_development(development: Development, server: &Server, control: &Runtime, port: u16) {
+    for warning in development.warnings() {
+        tracing::warn!("{warning}");
+    }
+    println!("{}", development.banner(port));
+    control.spawn(run_clock(server.node.clone()));
+    if let Some(resolver) = server.certificate() {
+        control.spawn(development.keep_certificate(resolver));
     }
 }
 

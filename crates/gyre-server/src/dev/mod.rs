@@ -9,6 +9,7 @@
 mod banner;
 mod certificate;
 mod endpoints;
+mod mode;
 pub mod page;
 mod state;
 
@@ -17,4 +18,5 @@ pub use certificate::{
     CertificateError, CertificateHash, Certificates, Change, PinnedCertificate, hashes_document,
 };
 pub use endpoints::Endpoints;
+pub use mode::{Development, DevelopmentError, run_clock};
 pub use state::{Secrets, StateFolder, StateLocations, StateWarning};
