@@ -208,12 +208,20 @@ struct Connection {
     decoder: Decoder,
 }
 
+/// What a session that waits has not taken yet.
+struct Left {
+    /// Commands of the current message.
+    commands: Vec<u8>,
+    /// Bytes behind it.
+    bytes: Vec<u8>,
+}
+
 /// What became of a buffer.
 enum Consumed {
     /// Read on.
     All,
-    /// The session waits: commands of the current message that are left, and bytes behind it.
-    Busy { commands: Vec<u8>, bytes: Vec<u8> },
+    /// The session waits.
+    Busy(Left),
     /// The client said goodbye, or nothing more can be read from it.
     Ended,
 }
@@ -254,8 +262,8 @@ impl Connection {
                     self.shard.flush(self.id);
                 }
                 Ok(Wake::Readable) => {
-                    if let Some((commands, bytes)) = self.read_once()? {
-                        self.resume(commands, bytes).await?;
+                    if let Some(left) = self.read_once()? {
+                        self.resume(left).await?;
                     }
                 }
                 Err(_) => return Err(()),
@@ -264,7 +272,7 @@ impl Connection {
     }
 
     /// Reads and handles what is there now. Returns what is left if the session has to be waited for.
-    fn read_once(&mut self) -> Result<Option<(Vec<u8>, Vec<u8>)>, ()> {
+    fn read_once(&mut self) -> Result<Option<Left>, ()> {
         thread_local! {
             static BUFFER: RefCell<Box<[u8]>> = RefCell::new(vec![0; READ_BUFFER_BYTES].into());
         }
@@ -277,7 +285,7 @@ impl Connection {
             };
             match self.consume_now(&mut buffer[..read]) {
                 Consumed::All => Ok(None),
-                Consumed::Busy { commands, bytes } => Ok(Some((commands, bytes))),
+                Consumed::Busy(left) => Ok(Some(left)),
                 Consumed::Ended => Err(()),
             }
         })
@@ -286,32 +294,32 @@ impl Connection {
     async fn consume(&mut self, bytes: &mut [u8]) -> Result<(), ()> {
         match self.consume_now(bytes) {
             Consumed::All => Ok(()),
-            Consumed::Busy { commands, bytes } => self.resume(commands, bytes).await,
+            Consumed::Busy(left) => self.resume(left).await,
             Consumed::Ended => Err(()),
         }
     }
 
     /// Goes on when the session takes commands again.
-    async fn resume(&mut self, mut commands: Vec<u8>, mut bytes: Vec<u8>) -> Result<(), ()> {
+    async fn resume(&mut self, mut left: Left) -> Result<(), ()> {
         loop {
             let fed = poll_fn(|cx| self.shard.poll_idle(self.id, cx)).await;
             if fed == Fed::Over {
                 return Ok(());
             }
-            if !commands.is_empty() {
-                match pump_frame(&self.shard, self.id, self.encoding, &commands) {
-                    Pumped::Open => commands.clear(),
+            if !left.commands.is_empty() {
+                match pump_frame(&self.shard, self.id, self.encoding, &left.commands) {
+                    Pumped::Open => {}
                     Pumped::Over => return Ok(()),
-                    Pumped::Busy(left) => {
-                        commands.drain(..commands.len() - left);
+                    Pumped::Busy(rest) => {
+                        left.commands.drain(..left.commands.len() - rest);
                         continue;
                     }
                 }
             }
-            match self.consume_now(&mut std::mem::take(&mut bytes)) {
+            match self.consume_now(&mut left.bytes) {
                 Consumed::All => return Ok(()),
                 Consumed::Ended => return Err(()),
-                Consumed::Busy { commands: left, bytes: rest } => (commands, bytes) = (left, rest),
+                Consumed::Busy(rest) => left = rest,
             }
         }
     }
@@ -342,7 +350,7 @@ impl Connection {
                 }
             };
             if let Err(commands) = pumped {
-                return Consumed::Busy { commands, bytes: buffer[at..].to_vec() };
+                return Consumed::Busy(Left { commands, bytes: buffer[at..].to_vec() });
             }
             if self.shared.ending.get().is_some() {
                 return Consumed::All;
