@@ -1,1 +1,3 @@
-//! Test client, port suites and transcripts for Gyre
+//! What tests of several crates share. Used from `tests/` folders only.
+
+pub mod suites;

@@ -129,6 +129,8 @@ impl Environment {
         match key.kind {
             Kind::List => Some(text.split_whitespace().map(Value::from).collect()),
             Kind::Map => json("a JSON object"),
+            // Anything else is the old layout's switch of that name.
+            Kind::Object(_) | Kind::Opaque if !text.trim_start().starts_with('{') => None,
             Kind::Object(_) | Kind::Opaque => json("a JSON object"),
             Kind::Objects(_) if text.trim_start().starts_with('[') => json("a JSON list"),
             // Names of empty entries, appended to those of the file.
