@@ -11,6 +11,7 @@ use std::{
 
 use futures_util::{SinkExt, StreamExt};
 use gyre_core::{
+    limits::Limits,
     ports::{Answer, Authenticator, ConnectionClaims, SubscriptionClaims, TokenError},
     rules::{ConnectRules, Rules},
 };
@@ -44,6 +45,8 @@ use crate::{
 
 /// `websocket.message_size_limit` of the tests.
 const MESSAGE_BYTES_MAX: usize = 60_000;
+/// `client.queue_max_size` of the tests: room for what a late reader is owed.
+const QUEUE_BYTES_MAX: usize = 32 << 20;
 const PATIENCE: Duration = Duration::from_secs(20);
 
 /// A node with one shard that serves WebSocket to everybody.
@@ -60,7 +63,8 @@ impl World {
             Arc::new(MemoryEngine::new(directory.clone(), Arc::new(Instant::now), Duration::from_secs(60)));
         let ports = Ports { broker: engine.clone(), presence: engine, authenticator: Arc::new(NoTokens) };
         let connect = ConnectRules { insecure: true, ..ConnectRules::default() };
-        let rules = Rules { connect, ..Rules::default() };
+        let limits = Limits { queue_bytes_max: QUEUE_BYTES_MAX, ..Limits::default() };
+        let rules = Rules { limits, connect, ..Rules::default() };
         let info = NodeInfo { uid: "uid".into(), name: "node".into(), version: "0".into() };
         let node = Node::new(info, rules, ports, directory, tokio::runtime::Handle::current());
         let (stop, shutdown) = watch::channel(false);
@@ -230,14 +234,15 @@ async fn publications_come_back() {
 /// goes on when it reads.
 #[tokio::test]
 async fn a_late_reader_gets_everything() {
-    const MESSAGES: usize = 19;
+    // 12 MB: more than the kernel keeps for a connection (4 MB to be sent by default).
+    const MESSAGES: usize = 240;
     let certificate = Certificate::new();
     let world = World::start(Some(certificate.tcp_config()));
     let connect = |tcp| async {
         let tls = connect_tls(tcp, certificate.client(&[])).await.unwrap();
         Client::open(tls, "", &[]).await.unwrap().0.connected().await
     };
-    // A small window, so that what is published does not fit into the kernel's buffers.
+    // A small window, so that the kernel does not take it on this side either.
     let socket = TcpSocket::new_v4().unwrap();
     socket.set_recv_buffer_size(4096).unwrap();
     let mut subscriber = connect(socket.connect(([127, 0, 0, 1], world.port).into()).await.unwrap()).await;
