@@ -549,7 +549,7 @@ impl Connection {
             0x54 => (Stream::SessionId(Vec::new()), false),
             0x01 => return fatal(Code::H3_STREAM_CREATION_ERROR, "a client cannot push"),
             _ => {
-                self.count_unknown()?;
+                self.count_unknown(1)?;
                 self.transmits.push_back(Transmit::Stop { stream: id, code: Code::H3_STREAM_CREATION_ERROR });
                 return Ok(Reading::Stop);
             }
@@ -572,36 +572,31 @@ impl Connection {
     fn control(&mut self, id: StreamId, mut reader: Reader, mut data: Bytes, fin: bool) -> Handled<Reading> {
         loop {
             let (has_settings, settings_max) = (self.peer.is_some(), self.config.settings_max as u64);
-            let mut is_unknown = false;
-            let piece = reader.next(&mut data, |kind, length| {
-                is_unknown = false;
-                match kind {
-                    frame::SETTINGS if has_settings => fatal(Code::H3_FRAME_UNEXPECTED, "SETTINGS twice"),
-                    frame::SETTINGS if length > settings_max => {
-                        fatal(Code::H3_EXCESSIVE_LOAD, "SETTINGS too long")
-                    }
-                    frame::SETTINGS => Ok(Plan::Collect),
-                    _ if !has_settings => fatal(Code::H3_MISSING_SETTINGS, "SETTINGS must come first"),
-                    frame::GOAWAY | frame::CANCEL_PUSH | frame::MAX_PUSH_ID if length > 8 => {
-                        fatal(Code::H3_FRAME_ERROR, "an id that is too long")
-                    }
-                    frame::GOAWAY | frame::CANCEL_PUSH | frame::MAX_PUSH_ID => Ok(Plan::Collect),
-                    frame::DATA | frame::HEADERS | frame::PUSH_PROMISE => {
-                        fatal(Code::H3_FRAME_UNEXPECTED, "a frame of requests on the control stream")
-                    }
-                    frame::WT_STREAM => fatal(Code::H3_FRAME_ERROR, "a WebTransport stream inside another"),
-                    kind if frame::is_http2_leftover(kind) => {
-                        fatal(Code::H3_FRAME_UNEXPECTED, "a frame of HTTP/2")
-                    }
-                    _ => {
-                        is_unknown = true;
-                        Ok(Plan::Skip)
-                    }
+            let mut unknown = 0;
+            let piece = reader.next(&mut data, |kind, length| match kind {
+                frame::SETTINGS if has_settings => fatal(Code::H3_FRAME_UNEXPECTED, "SETTINGS twice"),
+                frame::SETTINGS if length > settings_max => {
+                    fatal(Code::H3_EXCESSIVE_LOAD, "SETTINGS too long")
+                }
+                frame::SETTINGS => Ok(Plan::Collect),
+                _ if !has_settings => fatal(Code::H3_MISSING_SETTINGS, "SETTINGS must come first"),
+                frame::GOAWAY | frame::CANCEL_PUSH | frame::MAX_PUSH_ID if length > 8 => {
+                    fatal(Code::H3_FRAME_ERROR, "an id that is too long")
+                }
+                frame::GOAWAY | frame::CANCEL_PUSH | frame::MAX_PUSH_ID => Ok(Plan::Collect),
+                frame::DATA | frame::HEADERS | frame::PUSH_PROMISE => {
+                    fatal(Code::H3_FRAME_UNEXPECTED, "a frame of requests on the control stream")
+                }
+                frame::WT_STREAM => fatal(Code::H3_FRAME_ERROR, "a WebTransport stream inside another"),
+                kind if frame::is_http2_leftover(kind) => {
+                    fatal(Code::H3_FRAME_UNEXPECTED, "a frame of HTTP/2")
+                }
+                _ => {
+                    unknown += 1;
+                    Ok(Plan::Skip)
                 }
             })?;
-            if is_unknown {
-                self.count_unknown()?;
-            }
+            self.count_unknown(unknown)?;
             match piece {
                 Some(Piece::Whole(kind, value)) => self.control_frame(kind, &value)?,
                 Some(Piece::Part(_)) => {}
@@ -639,8 +634,8 @@ impl Connection {
         }
     }
 
-    fn count_unknown(&mut self) -> Handled {
-        self.unknown += 1;
+    fn count_unknown(&mut self, more: u32) -> Handled {
+        self.unknown = self.unknown.saturating_add(more);
         match self.unknown > self.config.unknown_max {
             true => fatal(Code::H3_EXCESSIVE_LOAD, "too many unknown frames and streams"),
             false => Ok(()),
@@ -751,13 +746,11 @@ impl Connection {
     ) -> Handled<Reading> {
         while request.phase != RequestPhase::Refused {
             let (phase, max) = (request.phase, self.config.field_section_max as u64);
-            let (mut is_unknown, mut is_too_long) = (false, false);
+            let (mut unknown, mut is_too_long) = (0, false);
             let piece = request.reader.next(&mut data, |kind, length| {
-                request_plan(phase, kind, length, max, &mut is_unknown, &mut is_too_long)
+                request_plan(phase, kind, length, max, &mut unknown, &mut is_too_long)
             })?;
-            if is_unknown {
-                self.count_unknown()?;
-            }
+            self.count_unknown(unknown)?;
             if is_too_long {
                 self.refuse_request(now, id, 431);
                 request.phase = RequestPhase::Refused;
@@ -994,10 +987,9 @@ fn request_plan(
     kind: u64,
     length: u64,
     max: u64,
-    is_unknown: &mut bool,
+    unknown: &mut u32,
     is_too_long: &mut bool,
 ) -> Handled<Plan> {
-    *is_unknown = false;
     match (kind, phase) {
         (frame::HEADERS, RequestPhase::Head | RequestPhase::Body) if length > max => {
             *is_too_long = true;
@@ -1018,7 +1010,7 @@ fn request_plan(
         ) => fatal(Code::H3_FRAME_UNEXPECTED, "a frame where it must not be"),
         (kind, _) if frame::is_http2_leftover(kind) => fatal(Code::H3_FRAME_UNEXPECTED, "a frame of HTTP/2"),
         _ => {
-            *is_unknown = true;
+            *unknown += 1;
             Ok(Plan::Skip)
         }
     }

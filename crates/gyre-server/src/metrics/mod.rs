@@ -105,6 +105,5 @@ pub async fn render(node: &Node, api: &Arc<ApiMetrics>) -> String {
         text.clear();
     }
     // Each registry ends with the marker; only the last one may.
-    let text = text.replacen("# EOF\n", "", 1);
-    text
+    text.replacen("# EOF\n", "", 1)
 }

@@ -334,9 +334,16 @@ impl Shared {
             }
             (_, send, receive) => {
                 let code = varint(gyre_h3::application_error(0));
-                // Both fail only if the stream has ended by itself.
-                drop(send.map(|mut send| send.reset(code)));
-                drop(receive.map(|mut receive| receive.stop(code)));
+                if let Some(mut send) = send
+                    && let Err(error) = send.reset(code)
+                {
+                    tracing::trace!(%error, "an extra stream had ended");
+                }
+                if let Some(mut receive) = receive
+                    && let Err(error) = receive.stop(code)
+                {
+                    tracing::trace!(%error, "an extra stream had ended");
+                }
             }
         }
     }

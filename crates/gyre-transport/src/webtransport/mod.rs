@@ -35,8 +35,10 @@ use crate::{
 const READ_BYTES: usize = 64 * 1024;
 /// Frames given to QUIC in one call.
 const CHUNKS: usize = 64;
-/// How long a client that stopped reading is given to read on.
+/// How long a client that stopped reading is given to take what was sent.
 const SLOW_CLOSE_TIMEOUT: Duration = Duration::from_secs(10);
+/// And how long its page to read it: what a browser has acknowledged may be megabytes the page has yet to see.
+const SLOW_CLOSE_LINGER: Duration = Duration::from_secs(3);
 
 /// How one session is served.
 #[derive(Clone)]
@@ -273,6 +275,8 @@ impl Connection {
         };
         let is_slow = code == Disconnect::SLOW.code || code == Disconnect::NO_PONG.code;
         let bound = if is_slow { SLOW_CLOSE_TIMEOUT } else { close_timeout };
+        let linger =
+            if code == Disconnect::SLOW.code { close_linger.max(SLOW_CLOSE_LINGER) } else { close_linger };
         let session = self.session.clone();
         tokio::select! {
             _ = timeout(bound, self.write_to_the_end()) => {}
@@ -280,7 +284,7 @@ impl Connection {
         }
         if !session.has_ended() {
             tokio::select! {
-                _ = timeout(close_linger, self.read_to_the_end()) => {}
+                _ = timeout(linger, self.read_to_the_end()) => {}
                 _ = session.ended() => {}
             }
         }
