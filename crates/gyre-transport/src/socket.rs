@@ -27,8 +27,7 @@ impl Socket {
     pub fn tls(tcp: TcpStream, mut connection: ServerConnection) -> Self {
         // More plain text is accepted only after the last was sent, so a record's worth is the most that waits.
         connection.set_buffer_limit(Some(PLAIN_BYTES_MAX));
-        // What came with the end of the handshake may be decrypted already.
-        let tls = Tls { connection: RefCell::new(connection), may_have_more: Cell::new(true) };
+        let tls = Tls { connection: RefCell::new(connection), may_have_early_bytes: Cell::new(true) };
         Self { tcp, tls: Some(Box::new(tls)) }
     }
 
@@ -79,7 +78,7 @@ impl Socket {
 
     /// Ready when reading may give something.
     pub fn poll_read_ready(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        if self.tls.as_ref().is_some_and(|tls| tls.may_have_more.get()) {
+        if self.tls.as_ref().is_some_and(|tls| tls.may_have_early_bytes.get()) {
             return Poll::Ready(Ok(()));
         }
         self.tcp.poll_read_ready(cx)
@@ -109,8 +108,9 @@ const READS_MAX: usize = 16;
 #[derive(Debug)]
 struct Tls {
     connection: RefCell<ServerConnection>,
-    /// Something may be readable although nothing more comes from TCP: decrypted bytes, or the end.
-    may_have_more: Cell<bool>,
+    /// Bytes may have been decrypted before the connection left HTTP, which found TCP empty then. Later TCP stays
+    /// readable until a read finds it empty, and that is tried only after all decrypted bytes are taken.
+    may_have_early_bytes: Cell<bool>,
 }
 
 impl Tls {
@@ -122,7 +122,9 @@ impl Tls {
                 // A peer that leaves without close_notify has left all the same: every transport above marks the end
                 // of its messages itself.
                 Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(0),
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.may_have_more.set(false),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    self.may_have_early_bytes.set(false)
+                }
                 Err(error) => return Err(error),
             }
             self.receive(tcp, &mut connection)?;
@@ -133,14 +135,12 @@ impl Tls {
     /// Takes encrypted bytes from TCP, and sends what they ask for (key updates, alerts) as far as that goes now.
     fn receive(&self, tcp: &TcpStream, connection: &mut ServerConnection) -> io::Result<()> {
         connection.read_tls(&mut Tcp(tcp))?;
-        let state = connection.process_new_packets();
+        let processed = connection.process_new_packets();
         match flush(tcp, connection) {
             Err(error) if error.kind() != io::ErrorKind::WouldBlock => return Err(error),
             _ => {}
         }
-        let state = state.map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))?;
-        self.may_have_more.set(state.plaintext_bytes_to_read() > 0 || state.peer_has_closed());
-        Ok(())
+        processed.map(drop).map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))
     }
 
     fn try_write_vectored(&self, tcp: &TcpStream, slices: &[IoSlice<'_>]) -> io::Result<usize> {

@@ -136,6 +136,7 @@ fn new_socket(address: SocketAddr, kind: Type, protocol: Protocol) -> io::Result
 }
 
 #[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 mod tests {
     use super::*;
 

@@ -203,13 +203,11 @@ impl<S: Service + 'static> Serving<S> {
 
 type ServeError = Box<dyn std::error::Error + Send + Sync>;
 
+// No `pipeline_flush`: with it hyper buffers a streamed body without bound while the peer does not read, and loses the
+// answer to an upgrade whose client has sent more already.
 fn h1_builder() -> hyper::server::conn::http1::Builder {
     let mut builder = hyper::server::conn::http1::Builder::new();
-    builder
-        .timer(TokioTimer::new())
-        .header_read_timeout(HEADER_TIMEOUT)
-        .max_buf_size(HEADER_BYTES_MAX)
-        .pipeline_flush(true);
+    builder.timer(TokioTimer::new()).header_read_timeout(HEADER_TIMEOUT).max_buf_size(HEADER_BYTES_MAX);
     builder
 }
 
