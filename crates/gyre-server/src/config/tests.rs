@@ -171,10 +171,9 @@ fn misspelt_keys_are_hinted_at() {
     let warnings =
         load_text("json", r#"{"client": {"chanel_limit": 1}, "nosuch": {"key": 1}}"#).unwrap().warnings;
     let messages: Vec<_> = warnings.iter().map(|warning| &*warning.message).collect();
-    assert!(
-        messages[0].contains("client.chanel_limit") && messages[0].contains("\"channel_limit\"?"),
-        "{messages:?}"
-    );
+    let hinted =
+        |message: &str| message.contains("client.chanel_limit") && message.contains("\"channel_limit\"?");
+    assert!(messages.iter().any(|message| hinted(message)), "{messages:?}");
     assert!(messages.iter().any(|message| message.contains("\"nosuch\" is ignored")), "{messages:?}");
 }
 
