@@ -71,7 +71,6 @@ async fn collect(mut body: Body, limit: usize) -> Result<Bytes, BodyError> {
 }
 
 #[cfg(test)]
-#[expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 mod tests {
     use http_body::Frame;
     use http_body_util::StreamBody;
