@@ -1,0 +1,303 @@
+//! The real program on real sockets: every transport in both encodings does the same, checked through independent
+//! clients.
+#![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
+
+use std::{
+    io::Write,
+    net::TcpListener,
+    path::PathBuf,
+    process::{Child, Command, Stdio},
+    time::{Duration, Instant},
+};
+
+use futures_util::{SinkExt, StreamExt};
+use serde_json::{Value, json};
+use tokio::{io::AsyncWriteExt, net::TcpStream, time::timeout};
+use tokio_tungstenite::{WebSocketStream, client_async, tungstenite::Message};
+
+const LIMIT: Duration = Duration::from_secs(10);
+const KEY: &str = "key";
+
+/// The program with a configuration of its own, ended with the value.
+struct Server {
+    child: Child,
+    port: u16,
+    folder: PathBuf,
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        drop(self.child.kill());
+        drop(self.child.wait());
+        drop(std::fs::remove_dir_all(&self.folder));
+    }
+}
+
+impl Server {
+    async fn start() -> Self {
+        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let folder = std::env::temp_dir().join(format!("gyre-endtoend-{}-{port}", std::process::id()));
+        std::fs::create_dir_all(&folder).unwrap();
+        let made = rcgen::generate_simple_self_signed(vec!["localhost".into()]).unwrap();
+        let everything = json!({
+            "allow_subscribe_for_client": true, "allow_subscribe_for_anonymous": true,
+            "allow_publish_for_client": true, "allow_publish_for_anonymous": true,
+            "history_size": 100, "history_ttl": "300s", "force_recovery": true,
+        });
+        let config = json!({
+            "http_server": {
+                "address": "127.0.0.1", "port": port, "http3": {"enabled": true},
+                "tls": {"enabled": true, "cert_pem": made.cert.pem(), "key_pem": made.signing_key.serialize_pem()},
+            },
+            "webtransport": {"enabled": true},
+            "health": {"enabled": true},
+            "http_api": {"key": KEY},
+            "client": {"allow_anonymous_connect_without_token": true},
+            "channel": {"without_namespace": everything},
+        });
+        let file = folder.join("config.json");
+        std::fs::File::create(&file).unwrap().write_all(config.to_string().as_bytes()).unwrap();
+        let child = Command::new(env!("CARGO_BIN_EXE_gyre"))
+            .args(["--log.level", "error", "--config"])
+            .arg(&file)
+            .stdout(Stdio::null())
+            .spawn()
+            .unwrap();
+        let server = Self { child, port, folder };
+        let deadline = Instant::now() + LIMIT;
+        while TcpStream::connect(("127.0.0.1", port)).await.is_err() {
+            assert!(Instant::now() < deadline, "the server does not listen");
+            tokio::task::yield_now().await;
+        }
+        server
+    }
+
+    async fn tls(&self) -> tokio_rustls::client::TlsStream<TcpStream> {
+        let connector = tokio_rustls::TlsConnector::from(std::sync::Arc::new(trusting()));
+        let tcp = TcpStream::connect(("127.0.0.1", self.port)).await.unwrap();
+        connector.connect("localhost".try_into().unwrap(), tcp).await.unwrap()
+    }
+
+    /// A call of the server API over HTTP/1.1.
+    async fn api(&self, method: &str, body: &Value) -> Value {
+        use tokio::io::AsyncReadExt;
+        let mut tls = self.tls().await;
+        let body = body.to_string();
+        let head = format!(
+            "POST /api/{method} HTTP/1.1\r\nhost: localhost\r\nx-api-key: {KEY}\r\ncontent-length: {}\r\nconnection: close\r\n\r\n",
+            body.len()
+        );
+        tls.write_all((head + &body).as_bytes()).await.unwrap();
+        let mut answer = Vec::new();
+        // A peer that closes without a goodbye of TLS is an error to the reader, behind all it wrote.
+        drop(tls.read_to_end(&mut answer).await);
+        let answer = String::from_utf8(answer).unwrap();
+        serde_json::from_str(answer.split_once("\r\n\r\n").unwrap().1).unwrap()
+    }
+}
+
+/// TLS that believes every certificate: the test made it itself.
+fn trusting() -> rustls::ClientConfig {
+    use rustls::{
+        DigitallySignedStruct, SignatureScheme,
+        client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
+        pki_types::{CertificateDer, ServerName, UnixTime},
+    };
+    #[derive(Debug)]
+    struct Trusting(rustls::crypto::WebPkiSupportedAlgorithms);
+    impl ServerCertVerifier for Trusting {
+        fn verify_server_cert(
+            &self,
+            _: &CertificateDer<'_>,
+            _: &[CertificateDer<'_>],
+            _: &ServerName<'_>,
+            _: &[u8],
+            _: UnixTime,
+        ) -> Result<ServerCertVerified, rustls::Error> {
+            Ok(ServerCertVerified::assertion())
+        }
+        fn verify_tls12_signature(
+            &self,
+            message: &[u8],
+            certificate: &CertificateDer<'_>,
+            signature: &DigitallySignedStruct,
+        ) -> Result<HandshakeSignatureValid, rustls::Error> {
+            rustls::crypto::verify_tls12_signature(message, certificate, signature, &self.0)
+        }
+        fn verify_tls13_signature(
+            &self,
+            message: &[u8],
+            certificate: &CertificateDer<'_>,
+            signature: &DigitallySignedStruct,
+        ) -> Result<HandshakeSignatureValid, rustls::Error> {
+            rustls::crypto::verify_tls13_signature(message, certificate, signature, &self.0)
+        }
+        fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+            self.0.supported_schemes()
+        }
+    }
+    let provider = std::sync::Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let algorithms = provider.signature_verification_algorithms;
+    rustls::ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .dangerous()
+        .with_custom_certificate_verifier(std::sync::Arc::new(Trusting(algorithms)))
+        .with_no_client_auth()
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Encoding {
+    Json,
+    Protobuf,
+}
+
+/// A client of any transport: sends frames, receives bytes.
+enum Client {
+    WebSocket(Box<WebSocketStream<tokio_rustls::client::TlsStream<TcpStream>>>),
+    WebTransport {
+        _session: wtransport::Connection,
+        send: wtransport::SendStream,
+        receive: wtransport::RecvStream,
+    },
+}
+
+impl Client {
+    async fn websocket(server: &Server, encoding: Encoding) -> Self {
+        let query = if encoding == Encoding::Protobuf { "?format=protobuf" } else { "" };
+        let url = format!("wss://localhost:{}/connection/websocket{query}", server.port);
+        let (socket, _) = client_async(url, server.tls().await).await.unwrap();
+        Self::WebSocket(Box::new(socket))
+    }
+
+    async fn webtransport(server: &Server, encoding: Encoding) -> Self {
+        let query = if encoding == Encoding::Protobuf { "?cf_protocol=protobuf" } else { "" };
+        let url = format!("https://127.0.0.1:{}/connection/webtransport{query}", server.port);
+        let config =
+            wtransport::ClientConfig::builder().with_bind_default().with_no_cert_validation().build();
+        let session = wtransport::Endpoint::client(config).unwrap().connect(url).await.unwrap();
+        let (send, receive) = session.open_bi().await.unwrap().await.unwrap();
+        Self::WebTransport { _session: session, send, receive }
+    }
+
+    async fn send(&mut self, encoding: Encoding, command: &[u8]) {
+        match (self, encoding) {
+            (Self::WebSocket(socket), _) => socket.send(Message::binary(command.to_vec())).await.unwrap(),
+            (Self::WebTransport { send, .. }, Encoding::Json) => {
+                send.write_all(&[command, b"\n"].concat()).await.unwrap();
+            }
+            (Self::WebTransport { send, .. }, Encoding::Protobuf) => send.write_all(command).await.unwrap(),
+        }
+    }
+
+    /// Receives until `wanted` was seen; everything received.
+    async fn until(&mut self, wanted: &[u8]) -> Vec<u8> {
+        let mut seen = Vec::new();
+        let receive = async {
+            while !seen.windows(wanted.len()).any(|part| part == wanted) {
+                match self {
+                    Self::WebSocket(socket) => match socket.next().await.expect("a message").unwrap() {
+                        Message::Close(Some(close)) => {
+                            seen.extend(format!("close {} {}", u16::from(close.code), close.reason).bytes());
+                        }
+                        message => seen.extend_from_slice(&message.into_data()),
+                    },
+                    Self::WebTransport { receive, .. } => {
+                        let mut buffer = [0; 4096];
+                        let read = receive.read(&mut buffer).await.unwrap().expect("the stream goes on");
+                        seen.extend_from_slice(&buffer[..read]);
+                    }
+                }
+            }
+        };
+        let outcome = timeout(LIMIT, receive).await;
+        assert!(outcome.is_ok(), "waiting for {:?}, seen {:?}", wanted.escape_ascii(), seen.escape_ascii());
+        seen
+    }
+}
+
+/// Commands in both encodings: connect (id 1), subscribe to the channel `c` (id 2), publish 1 into it (id 3).
+fn commands(encoding: Encoding) -> [Vec<u8>; 3] {
+    match encoding {
+        Encoding::Json => [
+            br#"{"id":1,"connect":{}}"#.to_vec(),
+            br#"{"id":2,"subscribe":{"channel":"c"}}"#.to_vec(),
+            br#"{"id":3,"publish":{"channel":"c","data":"by client"}}"#.to_vec(),
+        ],
+        Encoding::Protobuf => {
+            let delimited = |body: &[u8]| [&[body.len() as u8], body].concat();
+            let publish = [b"\x08\x03\x3a\x10\x0a\x01c\x12\x0b".as_slice(), b"\"by client\""].concat();
+            [
+                delimited(&[0x08, 0x01, 0x22, 0x00]),
+                delimited(b"\x08\x02\x2a\x03\x0a\x01c"),
+                delimited(&publish),
+            ]
+        }
+    }
+}
+
+/// Connect, subscribe, publish by client and API, and the advice of a disconnect, on every transport in both encodings.
+#[tokio::test]
+async fn every_transport_does_the_same() {
+    for encoding in [Encoding::Json, Encoding::Protobuf] {
+        for is_websocket in [true, false] {
+            let server = Server::start().await;
+            let mut client = match is_websocket {
+                true => Client::websocket(&server, encoding).await,
+                false => Client::webtransport(&server, encoding).await,
+            };
+            let [connect, subscribe, publish] = commands(encoding);
+            client.send(encoding, &connect).await;
+            client.until(env!("CARGO_PKG_VERSION").as_bytes()).await;
+            client.send(encoding, &subscribe).await;
+            let epoch = server.api("history", &json!({"channel": "c"})).await["result"]["epoch"].clone();
+            client.until(epoch.as_str().unwrap().as_bytes()).await;
+            client.send(encoding, &publish).await;
+            client.until(b"\"by client\"").await;
+            let published = server.api("publish", &json!({"channel": "c", "data": "by the API"})).await;
+            assert_eq!(published["result"]["offset"], 2, "{published}");
+            client.until(b"\"by the API\"").await;
+            let disconnect = json!({"user": "", "disconnect": {"code": 4501, "reason": "go away"}});
+            assert_eq!(server.api("disconnect", &disconnect).await, json!({"result": {}}));
+            let seen = client.until(b"go away").await;
+            if is_websocket {
+                assert!(seen.ends_with(b"close 4501 go away"), "{:?}", seen.escape_ascii());
+            } else if encoding == Encoding::Json {
+                assert!(String::from_utf8_lossy(&seen).contains(r#"{"push":{"disconnect":{"code":4501"#));
+            }
+        }
+    }
+}
+
+/// What no decoder can read ends the connection with 3501 on every transport.
+#[tokio::test]
+async fn garbage_is_answered_with_3501() {
+    let server = Server::start().await;
+    let mut client = Client::websocket(&server, Encoding::Json).await;
+    client.send(Encoding::Json, b"{garbage").await;
+    client.until(b"close 3501 bad request").await;
+    let mut client = Client::webtransport(&server, Encoding::Json).await;
+    client.send(Encoding::Json, b"{garbage").await;
+    client.until(br#"{"push":{"disconnect":{"code":3501,"reason":"bad request"}}}"#).await;
+}
+
+/// SIGTERM tells every client and ends the process with success.
+#[tokio::test]
+async fn shutdown_reaches_everyone() {
+    let mut server = Server::start().await;
+    let mut clients = [
+        Client::websocket(&server, Encoding::Json).await,
+        Client::webtransport(&server, Encoding::Json).await,
+    ];
+    for client in &mut clients {
+        client.send(Encoding::Json, &commands(Encoding::Json)[0]).await;
+        client.until(b"connect").await;
+    }
+    let id = rustix::process::Pid::from_raw(server.child.id() as i32).unwrap();
+    rustix::process::kill_process(id, rustix::process::Signal::TERM).unwrap();
+    clients[0].until(b"close 3001 shutdown").await;
+    clients[1].until(br#""disconnect":{"code":3001"#).await;
+    drop(clients);
+    let status = tokio::task::spawn_blocking(move || server.child.wait()).await.unwrap().unwrap();
+    assert!(status.success());
+}
