@@ -8,9 +8,7 @@ use rand::{
     rngs::StdRng,
 };
 
-/// Letters of an epoch.
-///
-/// Spec: centrifuge `internal/epoch`, eight random ASCII letters.
+/// Letters of an epoch, upper and lower case; as many as Centrifugo's own memory engine uses.
 const EPOCH_LETTERS: usize = 8;
 
 /// Makes epochs. Asked only when a stream begins, so one lock serves all stripes; a stripe's lock may be held while it
