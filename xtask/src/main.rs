@@ -1,2 +1,87 @@
-//! Checks and chores.
-fn main() {}
+//! Checks and chores of the workspace.
+//!
+//! `cargo xtask ci` is what people and CI run: format, crate floors, lints, tests, documentation, and the browser test.
+//! A step that needs what the machine lacks and cannot install is skipped loudly.
+
+mod browser;
+mod floors;
+
+use std::process::{Command, ExitCode};
+
+/// What came of a step.
+enum Outcome {
+    Passed,
+    Failed(String),
+    Skipped(String),
+}
+
+fn main() -> ExitCode {
+    match std::env::args().nth(1).as_deref() {
+        Some("ci") => ci(),
+        Some("floors") => report(&[("floors", floors::check())]),
+        Some("browser") => report(&[("browser", browser::test())]),
+        _ => {
+            eprintln!("usage: cargo xtask ci | floors | browser");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+type Step = (&'static str, fn() -> Outcome);
+
+fn ci() -> ExitCode {
+    let steps: [Step; 6] = [
+        ("format", || cargo(&["fmt", "--all", "--check"])),
+        ("floors", floors::check),
+        ("lints", || cargo(&["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"])),
+        ("tests", || cargo(&["test", "--workspace"])),
+        ("documentation", documentation),
+        ("browser", browser::test),
+    ];
+    let mut outcomes = Vec::new();
+    for (name, step) in steps {
+        println!("\n== {name}");
+        outcomes.push((name, step()));
+    }
+    report(&outcomes)
+}
+
+fn report(outcomes: &[(&str, Outcome)]) -> ExitCode {
+    println!();
+    let mut is_failed = false;
+    for (name, outcome) in outcomes {
+        match outcome {
+            Outcome::Passed => println!("passed   {name}"),
+            Outcome::Skipped(why) => println!("SKIPPED  {name}: {why}"),
+            Outcome::Failed(why) => {
+                is_failed = true;
+                println!("FAILED   {name}: {why}");
+            }
+        }
+    }
+    if is_failed { ExitCode::FAILURE } else { ExitCode::SUCCESS }
+}
+
+fn documentation() -> Outcome {
+    let mut command = Command::new("cargo");
+    command.args(["doc", "--workspace", "--no-deps", "--quiet"]).env("RUSTDOCFLAGS", "-D warnings");
+    run(&mut command)
+}
+
+fn cargo(arguments: &[&str]) -> Outcome {
+    run(Command::new("cargo").args(arguments))
+}
+
+/// Runs a command to its end.
+fn run(command: &mut Command) -> Outcome {
+    match command.status() {
+        Ok(status) if status.success() => Outcome::Passed,
+        Ok(status) => Outcome::Failed(format!("{command:?}: {status}")),
+        Err(error) => Outcome::Failed(format!("{command:?}: {error}")),
+    }
+}
+
+/// True if a command runs and succeeds.
+fn succeeds(program: &str, arguments: &[&str]) -> bool {
+    Command::new(program).args(arguments).output().is_ok_and(|output| output.status.success())
+}

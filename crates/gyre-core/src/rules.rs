@@ -13,6 +13,8 @@ pub struct Rules {
     pub namespaces: Namespaces,
     /// Who may connect.
     pub connect: ConnectRules,
+    /// `rpc.ping`: the method that is answered without a backend.
+    pub rpc_ping: Option<Box<str>>,
     /// `connect.version` of every connect result: version and edition.
     pub version: Box<str>,
 }

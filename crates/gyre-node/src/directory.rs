@@ -64,6 +64,11 @@ impl Directory {
         true
     }
 
+    /// True if any shard is interested in the channel.
+    pub(crate) fn has_interest(&self, channel: &ChannelName) -> bool {
+        self.stripe(channel).contains_key(channel)
+    }
+
     fn stripe(&self, channel: &ChannelName) -> MutexGuard<'_, Stripe> {
         let hash = self.hasher.hash_one(&**channel) as usize;
         // A panic elsewhere cannot leave a half-made entry: every change is one step.

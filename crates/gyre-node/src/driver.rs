@@ -15,7 +15,9 @@ use gyre_core::{
     hub::{Joined, Slot, Subscriber},
     ports::{Answer, EngineError, History, HistoryFilter, PresenceEvent},
     rules::{self, Now},
-    session::{Attached, Effect, EffectId, Outcome, Output, StreamRead, SubscribeEffect, Subscribed},
+    session::{
+        Attached, Effect, EffectId, Outcome, Output, StreamPart, StreamRead, SubscribeEffect, Subscribed,
+    },
 };
 use gyre_protocol::{Disconnect, StreamPosition};
 
@@ -283,11 +285,14 @@ async fn read_stream(
     }
     let subscribed = match request.stream {
         None => Subscribed::default(),
-        Some(StreamRead { since, limit, meta_ttl }) => {
+        Some(StreamRead { part, meta_ttl }) => {
             let top_only = HistoryFilter { limit: Some(0), ..HistoryFilter::default() };
-            let filter = match since {
-                Some(_) => HistoryFilter { since, limit: Some(limit), reverse: false },
-                None => top_only.clone(),
+            let filter = match part {
+                StreamPart::Top => top_only.clone(),
+                StreamPart::Latest => HistoryFilter { limit: Some(1), reverse: true, since: None },
+                StreamPart::Since(since, limit) => {
+                    HistoryFilter { since: Some(since), limit: Some(limit), reverse: false }
+                }
             };
             match ports.broker.history(channel, filter, meta_ttl).wait().await {
                 Err(EngineError::UnrecoverablePosition) => {

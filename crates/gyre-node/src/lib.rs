@@ -19,6 +19,6 @@ pub use clock::now;
 pub use directory::Directory;
 pub use node::{Node, NodeInfo, Ports};
 pub use shard::{
-    ConnectionId, ConnectionOptions, Fed, Flushed, Link, LocalShard, Queue, Setup, ShardSnapshot,
+    ConnectionId, ConnectionOptions, Fed, Flushed, Link, LocalShard, PingTimes, Queue, Setup, ShardSnapshot,
     TransportKind, run_shards,
 };

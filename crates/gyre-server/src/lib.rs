@@ -1,1 +1,13 @@
-//! The Gyre server: configuration, authentication, API, development mode
+//! The Gyre server: configuration, authentication, server API, metrics, development mode, and how it all is put
+//! together.
+
+pub mod api;
+pub mod auth;
+pub mod cli;
+pub mod config;
+pub mod dev;
+pub mod metrics;
+pub mod rate;
+pub mod routes;
+pub mod secret;
+pub mod wiring;

@@ -1,1 +1,5 @@
-fn main() {}
+//! The program `gyre`.
+
+fn main() -> std::process::ExitCode {
+    gyre_server::cli::main()
+}

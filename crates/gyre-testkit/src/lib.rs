@@ -1,4 +1,4 @@
-//! Test client, port suites and transcripts for Gyre
+//! What tests of several crates share. Used from `tests/` folders only.
 //!
 //! * [`suites`]: what every engine must do, run against each of them.
 

@@ -2,12 +2,15 @@
 //!
 //! * [`http`]: listeners, TLS, HTTP/1 and HTTP/2, and the one service all versions of HTTP are answered by.
 //! * [`websocket`]: WebSocket connections.
+//! * [`quic`], [`webtransport`]: HTTP/3 and WebTransport sessions.
 //!
 //! A transport knows nothing of channels, tokens or recovery: it hands commands to its shard and writes the frames it
 //! is given. Everything here runs on a shard's thread.
 
 pub mod http;
 mod pump;
+pub mod quic;
 pub mod socket;
 pub mod tls;
 pub mod websocket;
+pub mod webtransport;

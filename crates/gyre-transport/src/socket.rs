@@ -1,7 +1,7 @@
 //! A connected byte stream owned by a shard: read and written without waiting, polled for readiness.
 
 use std::{
-    cell::RefCell,
+    cell::{Cell, RefCell},
     io::{self, IoSlice, Read, Write},
     net::SocketAddr,
     task::{Context, Poll},
@@ -10,11 +10,11 @@ use std::{
 use rustls::ServerConnection;
 use tokio::net::TcpStream;
 
-/// Plain text or TLS over TCP. Holds no buffer of its own while idle.
+/// Plain text or TLS over TCP. Neither allocates while idle; a TLS connection keeps the small read buffer of rustls.
 #[derive(Debug)]
 pub struct Socket {
     tcp: TcpStream,
-    tls: Option<Box<RefCell<ServerConnection>>>,
+    tls: Option<Box<Tls>>,
 }
 
 impl Socket {
@@ -27,7 +27,8 @@ impl Socket {
     pub fn tls(tcp: TcpStream, mut connection: ServerConnection) -> Self {
         // More plain text is accepted only after the last was sent, so a record's worth is the most that waits.
         connection.set_buffer_limit(Some(PLAIN_BYTES_MAX));
-        Self { tcp, tls: Some(Box::new(RefCell::new(connection))) }
+        let tls = Tls { connection: RefCell::new(connection), may_have_early_bytes: Cell::new(true) };
+        Self { tcp, tls: Some(Box::new(tls)) }
     }
 
     /// The peer's address, if it is still known.
@@ -40,84 +41,55 @@ impl Socket {
     /// # Errors
     /// [`io::ErrorKind::WouldBlock`] if nothing is there yet; others end the connection.
     pub fn try_read(&self, buffer: &mut [u8]) -> io::Result<usize> {
-        let Some(tls) = &self.tls else { return self.tcp.try_read(buffer) };
-        let mut tls = tls.borrow_mut();
-        loop {
-            match tls.reader().read(buffer) {
-                // A peer that leaves without close_notify has left all the same.
-                Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(0),
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                result => return result,
-            }
-            let received = tls.read_tls(&mut Tcp(&self.tcp))?;
-            tls.process_new_packets().map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))?;
-            if received == 0 && !tls.wants_write() {
-                return match tls.reader().read(buffer) {
-                    Ok(read) => Ok(read),
-                    Err(_) => Ok(0),
-                };
-            }
-            if tls.wants_write() {
-                // Key updates and alerts; what does not fit now goes out with the next write.
-                match tls.write_tls(&mut Tcp(&self.tcp)) {
-                    Err(error) if error.kind() != io::ErrorKind::WouldBlock => return Err(error),
-                    _ if received == 0 => return Ok(0),
-                    _ => {}
-                }
-            }
+        match &self.tls {
+            None => self.tcp.try_read(buffer),
+            Some(tls) => tls.try_read(&self.tcp, buffer),
         }
     }
 
-    /// Writes what the peer takes now.
+    /// Writes what the peer takes now. Over TLS at most one record is accepted at a time, and none while an earlier
+    /// one is not sent; what was accepted counts as written and is sent by [`Self::poll_write_ready`] or the next write.
     ///
     /// # Errors
     /// [`io::ErrorKind::WouldBlock`] if it takes nothing; others end the connection.
     pub fn try_write_vectored(&self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
-        let Some(tls) = &self.tls else { return self.tcp.try_write_vectored(slices) };
-        let mut tls = tls.borrow_mut();
-        flush_tls(&self.tcp, &mut tls)?;
-        let written = tls.writer().write_vectored(slices)?;
-        match flush_tls(&self.tcp, &mut tls) {
-            Err(error) if error.kind() != io::ErrorKind::WouldBlock => Err(error),
-            // Encrypted bytes that are left count as written: they go first next time.
-            _ => Ok(written),
+        match &self.tls {
+            None => self.tcp.try_write_vectored(slices),
+            Some(tls) => tls.try_write_vectored(&self.tcp, slices),
         }
     }
 
-    /// Sends what TLS still holds back. Ready when nothing is left.
-    pub fn poll_flush(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let Some(tls) = &self.tls else { return Poll::Ready(Ok(())) };
+    /// Ready when TLS holds nothing back any more and the peer may take something.
+    pub fn poll_write_ready(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let Some(tls) = &self.tls else { return self.tcp.poll_write_ready(cx) };
         loop {
-            match flush_tls(&self.tcp, &mut tls.borrow_mut()) {
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    std::task::ready!(self.tcp.poll_write_ready(cx))?;
-                }
+            std::task::ready!(self.tcp.poll_write_ready(cx))?;
+            match flush(&self.tcp, &mut tls.connection.borrow_mut()) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
                 result => return Poll::Ready(result),
             }
         }
     }
 
-    /// True if TLS holds encrypted bytes that the peer did not take yet.
+    /// True if TLS holds encrypted bytes that the peer did not take yet; [`Self::poll_write_ready`] sends them.
     pub fn has_unsent(&self) -> bool {
-        self.tls.as_ref().is_some_and(|tls| tls.borrow().wants_write())
+        self.tls.as_ref().is_some_and(|tls| tls.connection.borrow().wants_write())
     }
 
     /// Ready when reading may give something.
     pub fn poll_read_ready(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if self.tls.as_ref().is_some_and(|tls| tls.may_have_early_bytes.get()) {
+            return Poll::Ready(Ok(()));
+        }
         self.tcp.poll_read_ready(cx)
-    }
-
-    /// Ready when the peer may take something.
-    pub fn poll_write_ready(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.tcp.poll_write_ready(cx)
     }
 
     /// Says goodbye as far as that is possible without waiting; dropping the socket then closes it.
     pub fn shutdown(&self) {
         if let Some(tls) = &self.tls {
-            let mut tls = tls.borrow_mut();
-            tls.send_close_notify();
-            if let Err(error) = flush_tls(&self.tcp, &mut tls) {
+            let mut connection = tls.connection.borrow_mut();
+            connection.send_close_notify();
+            if let Err(error) = flush(&self.tcp, &mut connection) {
                 tracing::trace!(%error, "close_notify was not sent");
             }
         }
@@ -129,10 +101,66 @@ impl Socket {
 
 /// Plain text that waits to be sent encrypted at most: one TLS record.
 const PLAIN_BYTES_MAX: usize = 16 * 1024;
+/// Reads of the TCP socket in one [`Socket::try_read`]. A peer that sends records without content must not keep the
+/// thread.
+const READS_MAX: usize = 16;
 
-fn flush_tls(tcp: &TcpStream, tls: &mut ServerConnection) -> io::Result<()> {
-    while tls.wants_write() {
-        tls.write_tls(&mut Tcp(tcp))?;
+#[derive(Debug)]
+struct Tls {
+    connection: RefCell<ServerConnection>,
+    /// Bytes may have been decrypted before the connection left HTTP, which found TCP empty then. Later TCP stays
+    /// readable until a read finds it empty, and that is tried only after all decrypted bytes are taken.
+    may_have_early_bytes: Cell<bool>,
+}
+
+impl Tls {
+    fn try_read(&self, tcp: &TcpStream, buffer: &mut [u8]) -> io::Result<usize> {
+        let mut connection = self.connection.borrow_mut();
+        for _ in 0..READS_MAX {
+            match connection.reader().read(buffer) {
+                Ok(read) => return Ok(read),
+                // A peer that leaves without close_notify has left all the same: every transport above marks the end
+                // of its messages itself.
+                Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(0),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    self.may_have_early_bytes.set(false)
+                }
+                Err(error) => return Err(error),
+            }
+            self.receive(tcp, &mut connection)?;
+        }
+        Err(io::ErrorKind::WouldBlock.into())
+    }
+
+    /// Takes encrypted bytes from TCP, and sends what they ask for (key updates, alerts) as far as that goes now.
+    fn receive(&self, tcp: &TcpStream, connection: &mut ServerConnection) -> io::Result<()> {
+        connection.read_tls(&mut Tcp(tcp))?;
+        let processed = connection.process_new_packets();
+        match flush(tcp, connection) {
+            Err(error) if error.kind() != io::ErrorKind::WouldBlock => return Err(error),
+            _ => {}
+        }
+        processed.map(drop).map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))
+    }
+
+    fn try_write_vectored(&self, tcp: &TcpStream, slices: &[IoSlice<'_>]) -> io::Result<usize> {
+        let mut connection = self.connection.borrow_mut();
+        flush(tcp, &mut connection)?;
+        let written = connection.writer().write_vectored(slices)?;
+        if written == 0 && slices.iter().any(|slice| !slice.is_empty()) {
+            return Err(io::ErrorKind::WriteZero.into());
+        }
+        match flush(tcp, &mut connection) {
+            Err(error) if error.kind() != io::ErrorKind::WouldBlock => Err(error),
+            _ => Ok(written),
+        }
+    }
+}
+
+/// Sends what TLS holds back.
+fn flush(tcp: &TcpStream, connection: &mut ServerConnection) -> io::Result<()> {
+    while connection.wants_write() {
+        connection.write_tls(&mut Tcp(tcp))?;
     }
     Ok(())
 }

@@ -23,7 +23,10 @@ pub enum TlsError {
     /// The PEM text is malformed.
     #[error("malformed PEM: {0}")]
     Pem(#[from] rustls::pki_types::pem::Error),
-    /// The key does not belong to the certificate, or is of an unsupported kind.
+    /// The key is another certificate's.
+    #[error("the private key does not match the certificate")]
+    KeyMismatch,
+    /// The certificate is malformed, or the key is of an unsupported kind.
     #[error("the certificate and its key cannot be used: {0}")]
     Unusable(#[from] rustls::Error),
     /// The certificates clients are verified with cannot be used.
@@ -71,11 +74,16 @@ fn certified_key(certificates: &[u8], key: &[u8]) -> Result<Arc<CertifiedKey>, T
     };
     let key = aws_lc_rs::default_provider().key_provider.load_private_key(key)?;
     let certified = CertifiedKey::new(chain, key);
-    certified.keys_match()?;
-    Ok(Arc::new(certified))
+    match certified.keys_match() {
+        Err(rustls::Error::InconsistentKeys(rustls::InconsistentKeys::KeyMismatch)) => {
+            Err(TlsError::KeyMismatch)
+        }
+        result => Ok(result.map(|()| Arc::new(certified))?),
+    }
 }
 
-/// TLS for TCP: HTTP/2 and HTTP/1.1. With `client_authorities` (PEM) only clients with a certificate of theirs get in.
+/// TLS 1.2 and 1.3 for TCP: HTTP/2 and HTTP/1.1. With `client_authorities` (PEM) only clients with a certificate of
+/// theirs get in.
 ///
 /// # Errors
 /// If the authorities cannot be used.
@@ -88,7 +96,9 @@ pub fn tcp_config(
     Ok(Arc::new(config))
 }
 
-/// TLS for QUIC: HTTP/3, never early data.
+/// TLS 1.3 for QUIC: HTTP/3, never early data.
+///
+/// Spec: RFC 9001 section 4.2, RFC 9114 section 3.1
 ///
 /// # Errors
 /// If the authorities cannot be used.
@@ -121,7 +131,10 @@ fn server_config(
             )
         }
     };
-    Ok(builder.with_cert_resolver(resolver))
+    let mut config = builder.with_cert_resolver(resolver);
+    // Tickets carry the session themselves: resumption costs no memory here and survives a change of certificate.
+    config.ticketer = aws_lc_rs::Ticketer::new()?;
+    Ok(config)
 }
 
 impl From<TlsError> for io::Error {

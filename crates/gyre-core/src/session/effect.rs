@@ -116,12 +116,21 @@ pub struct SubscribeEffect {
 /// What is read of a stream while subscribing.
 #[derive(Clone, Debug)]
 pub struct StreamRead {
-    /// Position to recover from; `None` reads only the top.
-    pub since: Option<StreamPosition>,
-    /// Publications to recover at most.
-    pub limit: usize,
+    /// Which part.
+    pub part: StreamPart,
     /// How long the engine keeps the position from now on.
     pub meta_ttl: Duration,
+}
+
+/// A part of a stream.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum StreamPart {
+    /// The position of the newest publication only.
+    Top,
+    /// The newest publication.
+    Latest,
+    /// What follows a position, that many publications at most.
+    Since(StreamPosition, usize),
 }
 
 /// The answer to an [`Effect`].

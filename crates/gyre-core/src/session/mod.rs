@@ -13,6 +13,7 @@ mod identity;
 mod presence;
 mod publish;
 mod refresh;
+mod rpc;
 mod server;
 mod sub_refresh;
 mod subscribe;
@@ -250,7 +251,8 @@ impl Session {
             Request::Refresh(request) => self.refresh(id, &request.token),
             Request::SubRefresh(request) => self.sub_refresh(id, &request),
             // Spec-deviation: the reference answers `ping` with disconnect 3501 by accident.
-            Request::Rpc(_) | Request::Ping => Err(ClientError::NOT_AVAILABLE.into()),
+            Request::Ping => Err(ClientError::NOT_AVAILABLE.into()),
+            Request::Rpc(request) => self.rpc(cx, id, &request),
             Request::Send(_) => Err(Disconnect::NOT_AVAILABLE.into()),
         };
         self.settle(id, outcome)

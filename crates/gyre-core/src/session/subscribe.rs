@@ -10,13 +10,14 @@ use gyre_protocol::{
 };
 
 use super::{
-    BusyCommand, Effect, EffectId, Origin, Output, Refusal, Session, StreamRead, SubscribeEffect, Subscribed,
+    BusyCommand, Effect, EffectId, Origin, Output, Refusal, Session, StreamPart, StreamRead, SubscribeEffect,
+    Subscribed,
     connect::expiry,
     subscribe_push,
-    subscription::{Features, PendingSubscription, Subscription, SubscriptionState},
+    subscription::{Features, PendingSubscription, Recovery, Subscription, SubscriptionState},
 };
 use crate::{
-    channel::{Asker, ChannelName, ChannelOptions, SubscriptionKind},
+    channel::{Asker, ChannelName, ChannelOptions, RecoveryMode, SubscriptionKind},
     ports::{EngineError, SubscriptionClaims, SubscriptionGrant, TokenError},
     rules::Context,
     stream::is_recovered,
@@ -208,13 +209,25 @@ impl Session {
             true => live.info.clone(),
             false => Arc::new(ClientInfo { chan_info: grant.info, ..(*live.info).clone() }),
         };
-        let is_recovering = since.is_some();
-        let since = since.filter(|_| features.recoverable);
-        let recover_from = since.as_ref().map(|position| position.offset);
+        let is_forced = options.auto_cache_recover && features.recoverable;
+        let is_recovering = since.is_some() || is_forced;
+        let recovery = match since {
+            _ if !is_recovering || !features.recoverable => Recovery::None,
+            since if options.recovery_mode == RecoveryMode::Cache => {
+                Recovery::Cache(since.unwrap_or_default())
+            }
+            since => Recovery::Stream(since.unwrap_or_default()),
+        };
         let presence = features.presence.then(|| info.clone());
         let meta_ttl = cx.rules.namespaces.history_meta_ttl_of(&channel);
-        let limit = cx.rules.limits.recovery_publications_max;
-        let stream = features.positioned.then_some(StreamRead { since, limit, meta_ttl });
+        let part = match &recovery {
+            Recovery::None => StreamPart::Top,
+            Recovery::Cache(_) => StreamPart::Latest,
+            Recovery::Stream(since) => {
+                StreamPart::Since(since.clone(), cx.rules.limits.recovery_publications_max)
+            }
+        };
+        let stream = features.positioned.then_some(StreamRead { part, meta_ttl });
         let request = SubscribeEffect { join_leave: features.push_join_leave, stream, presence };
         let effect = self.effect(Effect::Subscribe { channel: channel.clone(), request });
         let is_client_side = matches!(origin, Origin::Command { .. });
@@ -226,7 +239,8 @@ impl Session {
             was_recovering: is_recovering,
             ..SubscribeResult::default()
         };
-        let pending = PendingSubscription { effect, origin, result, recover_from, reject_unrecovered };
+        let top = StreamPosition::default();
+        let pending = PendingSubscription { effect, origin, result, recovery, top, reject_unrecovered };
         let subscription = Subscription {
             state: SubscriptionState::Pending(Box::new(pending)),
             info,
@@ -300,10 +314,7 @@ impl Session {
         if subscription.needs_tick() {
             live.timers.start_tick(&cx.now, &cx.rules.limits, jitter);
         }
-        // A recovered client gets its position from the last publication it is sent, else from the reply.
-        let result = pending.result;
-        let last = result.publications.last().map_or(result.offset, |publication| publication.offset);
-        let position = result.positioned.then_some(StreamPosition { offset: last, epoch: result.epoch });
+        let position = pending.result.positioned.then_some(pending.top);
         self.outputs.push_back(Output::Activate { channel: channel.clone(), position });
         if let Some(info) = join {
             self.effect(Effect::Join { channel: channel.clone(), info });
@@ -327,14 +338,29 @@ impl Session {
 fn fill_result(pending: &mut PendingSubscription, subscribed: Subscribed) {
     let Some(history) = subscribed.history else { return };
     let result = &mut pending.result;
+    pending.top = history.top.clone();
     result.epoch = history.top.epoch.clone();
     result.offset = history.top.offset;
-    let Some(since) = pending.recover_from else { return };
-    if subscribed.is_continuous && is_recovered(since, &history) {
-        result.recovered = true;
-        // The client's own offset: it advances by the publications that follow.
-        result.offset = since;
-        result.publications = history.publications;
+    match &pending.recovery {
+        Recovery::Stream(since) if subscribed.is_continuous && is_recovered(since.offset, &history) => {
+            result.recovered = true;
+            // The client's own offset: it advances by the publications that follow.
+            result.offset = since.offset;
+            result.publications = history.publications;
+        }
+        Recovery::Cache(held) => {
+            let is_held = held.offset > 0
+                && held.offset == history.top.offset
+                && held.epoch.is_same(&history.top.epoch);
+            let is_latest =
+                history.publications.last().is_some_and(|latest| latest.offset == history.top.offset);
+            if is_held || is_latest {
+                result.recovered = true;
+                result.offset = held.offset;
+                result.publications = if is_held { Vec::new() } else { history.publications };
+            }
+        }
+        Recovery::None | Recovery::Stream(_) => {}
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use gyre_protocol::{ClientInfo, SubscribeResult};
+use gyre_protocol::{ClientInfo, StreamPosition, SubscribeResult};
 use hashbrown::HashMap;
 
 use crate::{
@@ -52,9 +52,20 @@ pub(crate) struct PendingSubscription {
     pub(crate) origin: Origin,
     /// What is known of the result so far.
     pub(crate) result: SubscribeResult,
-    /// Offset to recover from, if recovery is on and was asked for.
-    pub(crate) recover_from: Option<u64>,
+    pub(crate) recovery: Recovery,
+    /// The stream's top when it was read: what the client will have seen once it has the result.
+    pub(crate) top: StreamPosition,
     pub(crate) reject_unrecovered: bool,
+}
+
+/// What is to be recovered, where recovery is on and was asked for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Recovery {
+    None,
+    /// Everything after the position.
+    Stream(StreamPosition),
+    /// The latest publication, unless the client holds it.
+    Cache(StreamPosition),
 }
 
 /// Who wanted a subscription, and thus how its result is told.

@@ -1,6 +1,7 @@
 //! channels, info, and the figures behind metrics.
 
 use globset::GlobBuilder;
+use gyre_core::channel::ChannelName;
 use hashbrown::HashMap;
 
 use super::ApiError;
@@ -42,6 +43,11 @@ impl Node {
             *channels.entry(name).or_default() += count;
         }
         Ok(channels)
+    }
+
+    /// True if somebody on this node is subscribed to the channel.
+    pub fn has_subscribers(&self, channel: &str) -> bool {
+        self.directory.has_interest(&ChannelName::new(channel))
     }
 
     /// How many clients, users, channels and subscriptions this node has.

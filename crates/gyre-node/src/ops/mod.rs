@@ -41,7 +41,7 @@ impl ApiError {
     /// The channel's namespace is not configured.
     pub const UNKNOWN_CHANNEL: Self = Self::new(102, "unknown channel");
     /// No such method.
-    pub const METHOD_NOT_FOUND: Self = Self::new(104, "method not found");
+    pub const METHOD_NOT_FOUND: Self = Self::new(104, "not found");
     /// The request makes no sense.
     pub const BAD_REQUEST: Self = Self::new(107, "bad request");
     /// The feature is not enabled.

@@ -91,9 +91,16 @@ impl LocalShard {
         self.state.borrow_mut().flush(id)
     }
 
-    /// Queues a frame of the transport's own (a pong, a close frame) behind the session's.
-    pub fn enqueue(&self, id: ConnectionId, frame: Bytes) {
-        self.state.borrow_mut().enqueue_own(id, frame);
+    /// Queues a frame of the transport's own (a pong, a close frame) behind the session's. False if the connection is
+    /// gone.
+    pub fn enqueue(&self, id: ConnectionId, frame: Bytes) -> bool {
+        self.state.borrow_mut().enqueue_own(id, frame)
+    }
+
+    /// The times of a transport's own pings.
+    pub fn ping_times(&self) -> PingTimes {
+        let limits = &self.state.borrow().rules.limits;
+        PingTimes { interval: limits.ping_interval, pong_timeout: limits.pong_timeout }
     }
 
     /// Drops whatever waits in the connection's queue.
@@ -125,6 +132,15 @@ impl LocalShard {
             pause.tick().await;
         }
     }
+}
+
+/// When a transport that pings by itself does so.
+#[derive(Clone, Copy, Debug)]
+pub struct PingTimes {
+    /// `client.ping_interval`.
+    pub interval: Duration,
+    /// `client.pong_timeout`.
+    pub pong_timeout: Duration,
 }
 
 /// What a shard's thread runs beside its own tasks: listeners, until the node shuts down.

@@ -401,11 +401,13 @@ impl ShardState {
         flushed
     }
 
-    pub(crate) fn enqueue_own(&mut self, id: ConnectionId, frame: Frame) {
-        if self.connections.get_mut(id).is_some() {
+    pub(crate) fn enqueue_own(&mut self, id: ConnectionId, frame: Frame) -> bool {
+        let is_there = self.connections.get_mut(id).is_some();
+        if is_there {
             self.connections.enqueue(id.slot, frame);
             self.settle_deliveries();
         }
+        is_there
     }
 
     pub(crate) fn discard_queue(&mut self, id: ConnectionId) {

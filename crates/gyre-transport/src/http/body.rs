@@ -1,8 +1,16 @@
 //! Bodies of requests and responses.
 
+use std::time::Duration;
+
 use bytes::{Bytes, BytesMut};
 use http_body::Body as _;
 use http_body_util::{BodyExt, Full, combinators::UnsyncBoxBody};
+use tokio::time::timeout;
+
+/// Time for a whole body to come.
+///
+/// Spec: configuration `http_server`, read timeout.
+const BODY_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// A body of any kind and HTTP version.
 pub type Body = UnsyncBoxBody<Bytes, BodyError>;
@@ -16,7 +24,7 @@ pub enum BodyError {
         /// The limit.
         limit: usize,
     },
-    /// The peer ended it early.
+    /// The peer ended it early, or took longer than 30 seconds for it.
     #[error("the body ended early: {reason}")]
     Incomplete {
         /// What the HTTP layer reported.
@@ -32,27 +40,65 @@ pub fn full(bytes: impl Into<Bytes>) -> Body {
 /// Reads a whole body, and never holds more than the limit.
 ///
 /// # Errors
-/// [`BodyError::TooLarge`], [`BodyError::Incomplete`].
-pub async fn read_body(mut body: Body, limit: usize) -> Result<Bytes, BodyError> {
+/// [`BodyError::TooLarge`] as soon as that is known, [`BodyError::Incomplete`].
+pub async fn read_body(body: Body, limit: usize) -> Result<Bytes, BodyError> {
+    match timeout(BODY_TIMEOUT, collect(body, limit)).await {
+        Ok(collected) => collected,
+        Err(late) => Err(BodyError::Incomplete { reason: late.to_string() }),
+    }
+}
+
+async fn collect(mut body: Body, limit: usize) -> Result<Bytes, BodyError> {
     if body.size_hint().lower() > limit as u64 {
         return Err(BodyError::TooLarge { limit });
     }
+    // A body in one piece, the usual case, is not copied.
     let mut first = Bytes::new();
-    let mut joined: Option<BytesMut> = None;
+    let mut joined = BytesMut::new();
     while let Some(frame) = body.frame().await {
         let Ok(data) = frame?.into_data() else { continue };
-        if first.len() + joined.as_ref().map_or(0, |joined| joined.len()) + data.len() > limit {
+        if data.len() > limit - first.len().max(joined.len()) {
             return Err(BodyError::TooLarge { limit });
         }
-        match &mut joined {
-            Some(joined) => joined.extend_from_slice(&data),
-            None if first.is_empty() => first = data,
-            None => {
-                let mut both = BytesMut::from(&std::mem::take(&mut first)[..]);
-                both.extend_from_slice(&data);
-                joined = Some(both);
-            }
+        if first.is_empty() && joined.is_empty() {
+            first = data;
+            continue;
         }
+        joined.extend_from_slice(&std::mem::take(&mut first));
+        joined.extend_from_slice(&data);
     }
-    Ok(joined.map_or(first, BytesMut::freeze))
+    Ok(if joined.is_empty() { first } else { joined.freeze() })
+}
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+mod tests {
+    use http_body::Frame;
+    use http_body_util::StreamBody;
+
+    use super::*;
+
+    /// A body of these pieces, without a declared length.
+    fn pieces(pieces: &'static [&'static str]) -> Body {
+        let frames = pieces.iter().map(|piece| Ok(Frame::data(Bytes::from_static(piece.as_bytes()))));
+        StreamBody::new(futures_util::stream::iter(frames)).boxed_unsync()
+    }
+
+    /// Bodies at the limit are read whole, however they come; one byte more is refused.
+    #[tokio::test]
+    async fn the_limit_is_exact() {
+        for body in [&["123456"][..], &["1", "", "2345", "6"], &["", "123", "456", ""]] {
+            assert_eq!(read_body(pieces(body), 6).await.unwrap(), "123456", "{body:?}");
+            assert!(matches!(read_body(pieces(body), 5).await, Err(BodyError::TooLarge { limit: 5 })));
+        }
+        assert_eq!(read_body(pieces(&[]), 0).await.unwrap(), "");
+        assert_eq!(read_body(full("abc"), 3).await.unwrap(), "abc");
+    }
+
+    /// A body that does not end is given up; with paused time.
+    #[tokio::test(start_paused = true)]
+    async fn a_body_has_a_deadline() {
+        let endless = StreamBody::new(futures_util::stream::pending::<Result<Frame<Bytes>, BodyError>>());
+        assert!(matches!(read_body(endless.boxed_unsync(), 10).await, Err(BodyError::Incomplete { .. })));
+    }
 }

@@ -6,12 +6,13 @@ mod body;
 mod listener;
 mod origin;
 mod serve;
+mod stream;
 mod upgrade;
 
 use std::{future::Future, net::SocketAddr, pin::Pin, rc::Rc};
 
 pub use body::{Body, BodyError, full, read_body};
-pub use listener::{Addresses, bind_check, bind_tcp, bind_udp, resolve};
+pub use listener::{Addresses, ClampedBuffers, bind_check, bind_tcp, bind_udp, clamped_buffers, resolve};
 pub use origin::OriginPolicy;
 pub use serve::{Front, Shutdown, serve_listener};
 pub use upgrade::{Upgrade, upgrade};
@@ -25,6 +26,22 @@ pub type Response = ::http::Response<Body>;
 pub trait Service {
     /// Answers one request.
     fn call(self: Rc<Self>, request: Request) -> Pin<Box<dyn Future<Output = Response>>>;
+
+    /// Is told what happens to the connections of its listeners, to count it. Does nothing unless written.
+    fn observe(&self, _event: ConnectionEvent) {}
+}
+
+/// Something that happened to a connection of a listener.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ConnectionEvent {
+    /// It was accepted.
+    Opened,
+    /// It ended, or left HTTP by an upgrade. Follows every [`Self::Opened`].
+    Closed,
+    /// It was closed at once because too many are open.
+    Refused,
+    /// It could not be accepted: mostly because the process has no descriptor left.
+    AcceptFailed,
 }
 
 /// Who sent a request; an extension of every request.

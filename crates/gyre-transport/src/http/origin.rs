@@ -42,3 +42,56 @@ impl OriginPolicy {
         response.append(header::VARY, HeaderValue::from_static("Origin"));
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn headers(pairs: &[(HeaderName, &'static str)]) -> HeaderMap {
+        pairs.iter().map(|(name, value)| (name.clone(), HeaderValue::from_static(value))).collect()
+    }
+
+    fn policy() -> OriginPolicy {
+        OriginPolicy::new(|origin| origin == "https://allowed.example")
+    }
+
+    /// No origin passes, an allowed one in whatever case, and nothing else; the policy sees lower case.
+    #[test]
+    fn only_allowed_origins_pass() {
+        let allows = |origin| policy().allows(&headers(&[(header::ORIGIN, origin)]));
+        assert!(policy().allows(&HeaderMap::new()));
+        assert!(allows("https://allowed.example"));
+        assert!(allows("HTTPS://Allowed.Example"));
+        assert!(!allows("https://allowed.example.evil"));
+        assert!(!allows("null"));
+        let mut not_text = HeaderMap::new();
+        not_text
+            .insert(header::ORIGIN, HeaderValue::from_bytes(b"\xff").unwrap_or(HeaderValue::from_static("")));
+        assert!(!OriginPolicy::new(|_| true).allows(&not_text), "not text, whatever is allowed");
+    }
+
+    /// An allowed page gets its own origin (never `*`, which browsers refuse with credentials) and its headers back;
+    /// another page gets nothing.
+    ///
+    /// Spec: WHATWG Fetch, "CORS protocol and credentials"
+    #[test]
+    fn cors_headers_echo_the_request() {
+        let added = |request: HeaderMap| {
+            let mut response = HeaderMap::new();
+            policy().add_cors(&request, &mut response);
+            response
+        };
+        let origin = (header::ORIGIN, "https://Allowed.example");
+        let requested = (header::ACCESS_CONTROL_REQUEST_HEADERS, "x-one, x-two");
+        let expected = [
+            (header::ACCESS_CONTROL_ALLOW_ORIGIN, "https://Allowed.example"),
+            (header::ACCESS_CONTROL_ALLOW_CREDENTIALS, "true"),
+            (header::VARY, "Origin"),
+        ];
+        assert_eq!(added(headers(std::slice::from_ref(&origin))), headers(&expected));
+        let with_requested = added(headers(&[origin, requested]));
+        assert_eq!(with_requested[header::ACCESS_CONTROL_ALLOW_HEADERS], "x-one, x-two");
+        assert_eq!(added(headers(&[(header::ORIGIN, "https://evil.example")])), HeaderMap::new());
+        assert_eq!(added(HeaderMap::new()), HeaderMap::new());
+    }
+}

@@ -1,7 +1,7 @@
 //! Accepting connections and speaking HTTP/1.1 or HTTP/2 on them.
 
 use std::{
-    cell::Cell,
+    cell::{Cell, RefCell},
     future::Future,
     io,
     net::SocketAddr,
@@ -13,33 +13,48 @@ use std::{
 };
 
 use ::http::HeaderValue;
+use bytes::Bytes;
+use http_body::{Frame, SizeHint};
 use http_body_util::BodyExt;
 use hyper::{body::Incoming, rt::Executor, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use rustls::ServerConfig;
 use tokio::{
-    io::{AsyncRead, AsyncWrite, ReadBuf},
     net::{TcpListener, TcpStream},
     sync::watch,
-    time::timeout,
+    task::{JoinError, JoinSet},
+    time::{Instant, sleep, sleep_until, timeout},
 };
-use tokio_rustls::{TlsAcceptor, server::TlsStream};
 
-use super::{BodyError, Peer, Response, Service};
-use crate::socket::Socket;
+use super::{Body, BodyError, ConnectionEvent, Peer, Response, Service, stream::Stream};
 
-/// Time for the TLS handshake, and for the header of a request.
-const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
-/// HTTP connections of one listener and shard at a time; more are closed at once. Upgraded ones do not count.
+/// Time for the TLS handshake, and for the header of a request; an HTTP/1.1 connection without a request ends after it.
+///
+/// Spec: configuration `http_server`, read header timeout.
+pub(super) const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
+/// An HTTP/2 connection without a request ends after this.
+const IDLE_TIMEOUT: Duration = Duration::from_secs(60);
+/// Time for requests being answered when the server stops, and for the goodbye of HTTP/2; what is left is dropped.
+const GOODBYE_TIMEOUT: Duration = Duration::from_secs(10);
+/// An HTTP/2 peer is asked for a sign of life this often, and dropped if none comes within [`HEADER_TIMEOUT`].
+const KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(30);
+/// Header of a request at most; more is answered with 431.
+const HEADER_BYTES_MAX: usize = 64 * 1024;
+/// Requests on one HTTP/2 connection at a time; the peer is told and has to wait.
+const H2_REQUESTS_MAX: u32 = 128;
+/// HTTP connections of one listener and shard at a time; more are closed at once and observed as refused. Upgraded ones
+/// do not count.
 const CONNECTIONS_MAX: usize = 16_384;
 /// Pause after a failed accept (out of descriptors, mostly).
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+/// One log line of a kind in this time at most.
+const LOG_INTERVAL: Duration = Duration::from_secs(1);
 
-/// Turns true when the server stops.
+/// Turns true when the server stops; a dropped sender means the same.
 pub type Shutdown = watch::Receiver<bool>;
 
 /// What is spoken on a listener.
-#[derive(Clone)]
+#[derive(Clone, Debug, Default)]
 pub struct Front {
     /// TLS settings; `None` for plain text.
     pub tls: Option<Arc<ServerConfig>>,
@@ -51,32 +66,30 @@ pub struct Front {
     pub alt_svc_port: Option<u16>,
 }
 
-/// Accepts connections until the server stops. Accept errors do not end it.
+/// Accepts connections until the server stops, and returns when their requests are answered, after 10 seconds at the
+/// latest. Accept errors do not end it.
+///
+/// # Cancel safety
+/// Dropping the future drops its connections, except upgraded ones.
 pub async fn serve_listener<S: Service + 'static>(
     listener: TcpListener,
     front: Front,
     service: Rc<S>,
-    mut shutdown: Shutdown,
+    shutdown: Shutdown,
 ) {
     let alt_svc =
         front.alt_svc_port.and_then(|port| HeaderValue::try_from(format!("h3=\":{port}\"; ma=86400")).ok());
-    let context =
-        Rc::new(Serving { front, service, alt_svc, open: Cell::new(0), shutdown: shutdown.clone() });
-    loop {
-        let accepted = tokio::select! {
-            accepted = listener.accept() => accepted,
-            _ = shutdown.wait_for(|stop| *stop) => return,
-        };
-        match accepted {
-            Ok((tcp, address)) if context.open.get() < CONNECTIONS_MAX => {
-                tokio::task::spawn_local(context.clone().serve(tcp, address));
-            }
-            Ok(_) => tracing::warn!(limit = CONNECTIONS_MAX, "too many HTTP connections: one was closed"),
-            Err(error) => {
-                tracing::warn!(%error, "cannot accept a connection");
-                tokio::time::sleep(ACCEPT_PAUSE).await;
-            }
+    let serving = Rc::new(Serving { front, service, alt_svc, shutdown });
+    let mut connections = JoinSet::new();
+    serving.accept_until_shutdown(&listener, &mut connections).await;
+    drop(listener);
+    let ended = async {
+        while let Some(ended) = connections.join_next().await {
+            report_panic(ended);
         }
+    };
+    if timeout(GOODBYE_TIMEOUT, ended).await.is_err() {
+        tracing::info!(connections = connections.len(), "HTTP connections dropped at shutdown");
     }
 }
 
@@ -84,25 +97,59 @@ struct Serving<S> {
     front: Front,
     service: Rc<S>,
     alt_svc: Option<HeaderValue>,
-    open: Cell<usize>,
     shutdown: Shutdown,
 }
 
-/// Counts a connection while it lives.
-struct Counted<'a>(&'a Cell<usize>);
-
-impl Drop for Counted<'_> {
-    fn drop(&mut self) {
-        self.0.set(self.0.get() - 1);
-    }
-}
-
 impl<S: Service + 'static> Serving<S> {
+    async fn accept_until_shutdown(self: &Rc<Self>, listener: &TcpListener, connections: &mut JoinSet<()>) {
+        let (refusals, failures) = (LogGate::default(), LogGate::default());
+        let mut stop = pin!(self.stop());
+        loop {
+            let accepted = tokio::select! {
+                () = stop.as_mut() => return,
+                Some(ended) = connections.join_next(), if !connections.is_empty() => {
+                    report_panic(ended);
+                    continue;
+                }
+                accepted = listener.accept() => accepted,
+            };
+            match accepted {
+                Ok((tcp, address)) if connections.len() < CONNECTIONS_MAX => {
+                    self.service.observe(ConnectionEvent::Opened);
+                    connections.spawn_local(self.clone().serve(tcp, address));
+                }
+                Ok(_) => {
+                    self.service.observe(ConnectionEvent::Refused);
+                    refusals.pass(|missed| {
+                        tracing::warn!(
+                            limit = CONNECTIONS_MAX,
+                            missed,
+                            "too many HTTP connections: one was closed"
+                        );
+                    });
+                }
+                Err(error) => {
+                    self.service.observe(ConnectionEvent::AcceptFailed);
+                    failures.pass(|missed| tracing::warn!(%error, missed, "cannot accept a connection"));
+                    // A connection that was gone before it was accepted says nothing of the next one.
+                    if error.kind() != io::ErrorKind::ConnectionAborted {
+                        sleep(ACCEPT_PAUSE).await;
+                    }
+                }
+            }
+        }
+    }
+
+    /// Ready when the server stops.
+    fn stop(&self) -> impl Future<Output = ()> + 'static {
+        let mut shutdown = self.shutdown.clone();
+        async move { drop(shutdown.wait_for(|stop| *stop).await) }
+    }
+
     async fn serve(self: Rc<Self>, tcp: TcpStream, address: SocketAddr) {
-        self.open.set(self.open.get() + 1);
-        let _counted = Counted(&self.open);
+        let _closed = ObserveClose(&*self.service);
         let served = async {
-            let stream = self.secure(tcp).await?;
+            let stream = Stream::accept(tcp, &self.front).await?;
             let is_h2 = stream.is_h2(self.front.accepts_h2c).await?;
             self.speak(stream, address, is_h2).await
         };
@@ -111,165 +158,219 @@ impl<S: Service + 'static> Serving<S> {
         }
     }
 
-    /// Does the TLS handshake, where TLS is spoken.
-    async fn secure(&self, tcp: TcpStream) -> io::Result<Stream> {
-        tcp.set_nodelay(true)?;
-        let Some(config) = &self.front.tls else { return Ok(Stream::Plain(tcp)) };
-        if self.front.accepts_both && !begins_with_tls(&tcp).await? {
-            return Ok(Stream::Plain(tcp));
-        }
-        let tls = timeout(HEADER_TIMEOUT, TlsAcceptor::from(config.clone()).accept(tcp)).await??;
-        Ok(Stream::Tls(Box::new(tls)))
-    }
-
     async fn speak(
         self: &Rc<Self>,
         stream: Stream,
         address: SocketAddr,
         is_h2: bool,
-    ) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
-        let peer = Peer { address, is_tls: matches!(stream, Stream::Tls(_)) };
-        let service = service_fn(|request| self.clone().answer(peer, request));
+    ) -> Result<(), ServeError> {
+        let peer = Peer { address, is_tls: stream.is_tls() };
+        let activity = Rc::new(Activity::new());
+        let service = service_fn(|request| self.clone().answer(peer, activity.open(), request));
         let io = TokioIo::new(stream);
-        let mut shutdown = self.shutdown.clone();
-        let stop = pin!(async move { drop(shutdown.wait_for(|stop| *stop).await) });
         if is_h2 {
-            let mut builder = hyper::server::conn::http2::Builder::new(LocalExecutor);
-            builder.timer(TokioTimer::new());
-            let mut connection = pin!(builder.serve_connection(io, service));
-            tokio::select! {
-                result = connection.as_mut() => return Ok(result?),
-                () = stop => connection.as_mut().graceful_shutdown(),
-            }
-            return Ok(connection.await?);
+            let builder = h2_builder();
+            let connection = pin!(builder.serve_connection(io, service));
+            let end = async {
+                tokio::select! {
+                    () = self.stop() => {}
+                    () = activity.idle() => {}
+                }
+            };
+            return run(connection, end, |connection| connection.graceful_shutdown()).await;
         }
-        let mut builder = hyper::server::conn::http1::Builder::new();
-        builder.timer(TokioTimer::new()).header_read_timeout(HEADER_TIMEOUT).pipeline_flush(true);
-        let mut connection = pin!(builder.serve_connection(io, service).with_upgrades());
-        tokio::select! {
-            result = connection.as_mut() => return Ok(result?),
-            () = stop => connection.as_mut().graceful_shutdown(),
-        }
-        Ok(connection.await?)
+        let connection = pin!(h1_builder().serve_connection(io, service).with_upgrades());
+        run(connection, self.stop(), |connection| connection.graceful_shutdown()).await
     }
 
     async fn answer(
         self: Rc<Self>,
         peer: Peer,
+        open: OpenRequest,
         request: ::http::Request<Incoming>,
-    ) -> Result<Response, std::convert::Infallible> {
+    ) -> Result<::http::Response<TrackedBody>, std::convert::Infallible> {
         let mut request = request.map(|body| {
             body.map_err(|error| BodyError::Incomplete { reason: error.to_string() }).boxed_unsync()
         });
         request.extensions_mut().insert(peer);
-        let mut response = self.service.clone().call(request).await;
+        let mut response: Response = self.service.clone().call(request).await;
         if let Some(alt_svc) = &self.alt_svc {
             response.headers_mut().insert(::http::header::ALT_SVC, alt_svc.clone());
         }
-        Ok(response)
+        Ok(response.map(|body| TrackedBody { body, _open: open }))
     }
 }
 
-/// A TLS handshake begins with the content type "handshake" (22), a request never does.
-///
-/// Spec: RFC 8446 section 5.1
-async fn begins_with_tls(tcp: &TcpStream) -> io::Result<bool> {
-    let mut first = [0];
-    let read = timeout(HEADER_TIMEOUT, tcp.peek(&mut first)).await??;
-    Ok(read == 1 && first[0] == 22)
+type ServeError = Box<dyn std::error::Error + Send + Sync>;
+
+// No `pipeline_flush`: with it hyper buffers a streamed body without bound while the peer does not read, and loses the
+// answer to an upgrade whose client has sent more already.
+fn h1_builder() -> hyper::server::conn::http1::Builder {
+    let mut builder = hyper::server::conn::http1::Builder::new();
+    builder.timer(TokioTimer::new()).header_read_timeout(HEADER_TIMEOUT).max_buf_size(HEADER_BYTES_MAX);
+    builder
 }
 
-/// Runs tasks of HTTP/2 on the shard's thread.
-#[derive(Clone)]
-struct LocalExecutor;
+fn h2_builder() -> hyper::server::conn::http2::Builder<LocalExecutor> {
+    let mut builder = hyper::server::conn::http2::Builder::new(LocalExecutor::default());
+    builder
+        .timer(TokioTimer::new())
+        .max_header_list_size(HEADER_BYTES_MAX as u32)
+        .max_concurrent_streams(H2_REQUESTS_MAX)
+        .keep_alive_interval(KEEP_ALIVE_INTERVAL)
+        .keep_alive_timeout(HEADER_TIMEOUT);
+    builder
+}
+
+/// Drives a connection; after `end` it says goodbye and has [`GOODBYE_TIMEOUT`] left.
+async fn run<C: Future<Output = hyper::Result<()>>>(
+    mut connection: Pin<&mut C>,
+    end: impl Future<Output = ()>,
+    say_goodbye: impl FnOnce(Pin<&mut C>),
+) -> Result<(), ServeError> {
+    tokio::select! {
+        result = connection.as_mut() => return Ok(result?),
+        () = end => {}
+    }
+    say_goodbye(connection.as_mut());
+    Ok(timeout(GOODBYE_TIMEOUT, connection).await??)
+}
+
+/// Whether requests are being answered on a connection. hyper has no deadline for an HTTP/2 connection that asks for
+/// nothing, not even for its preface.
+struct Activity {
+    open: Cell<usize>,
+    had_any: Cell<bool>,
+    /// When `open` changed last.
+    since: Cell<Instant>,
+}
+
+impl Activity {
+    fn new() -> Self {
+        Self { open: Cell::new(0), had_any: Cell::new(false), since: Cell::new(Instant::now()) }
+    }
+
+    fn open(self: &Rc<Self>) -> OpenRequest {
+        self.open.set(self.open.get() + 1);
+        self.had_any.set(true);
+        OpenRequest(self.clone())
+    }
+
+    /// Ready when there was no request for too long.
+    async fn idle(&self) {
+        loop {
+            let patience = if self.had_any.get() { IDLE_TIMEOUT } else { HEADER_TIMEOUT };
+            let is_open = self.open.get() > 0;
+            let deadline = if is_open { Instant::now() } else { self.since.get() } + patience;
+            if !is_open && deadline <= Instant::now() {
+                return;
+            }
+            sleep_until(deadline).await;
+        }
+    }
+}
+
+/// A request whose answer is not all handed over.
+struct OpenRequest(Rc<Activity>);
+
+impl Drop for OpenRequest {
+    fn drop(&mut self) {
+        self.0.open.set(self.0.open.get() - 1);
+        self.0.since.set(Instant::now());
+    }
+}
+
+/// The body of an answer, which keeps its request open.
+struct TrackedBody {
+    body: Body,
+    _open: OpenRequest,
+}
+
+impl http_body::Body for TrackedBody {
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        Pin::new(&mut self.get_mut().body).poll_frame(cx)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
+/// Runs the requests of one HTTP/2 connection on the shard's thread. They end with the connection.
+#[derive(Clone, Default)]
+struct LocalExecutor(Rc<RefCell<JoinSet<()>>>);
 
 impl<F: Future + 'static> Executor<F> for LocalExecutor {
     fn execute(&self, future: F) {
-        tokio::task::spawn_local(async move { drop(future.await) });
+        let mut tasks = self.0.borrow_mut();
+        while let Some(ended) = tasks.try_join_next() {
+            report_panic(ended);
+        }
+        tasks.spawn_local(async move { drop(future.await) });
     }
 }
 
-/// What HTTP is spoken on.
-#[derive(Debug)]
-pub(super) enum Stream {
-    Plain(TcpStream),
-    Tls(Box<TlsStream<TcpStream>>),
-}
-
-impl Stream {
-    pub(super) fn into_socket(self) -> Socket {
-        match self {
-            Self::Plain(tcp) => Socket::plain(tcp),
-            Self::Tls(tls) => {
-                let (tcp, connection) = tls.into_inner();
-                Socket::tls(tcp, connection)
-            }
-        }
-    }
-
-    async fn is_h2(&self, accepts_h2c: bool) -> io::Result<bool> {
-        match self {
-            Self::Tls(tls) => Ok(tls.get_ref().1.alpn_protocol() == Some(b"h2")),
-            Self::Plain(tcp) if accepts_h2c => {
-                let mut first = [0; 3];
-                let read = timeout(HEADER_TIMEOUT, tcp.peek(&mut first)).await??;
-                Ok(first[..read] == *b"PRI")
-            }
-            Self::Plain(_) => Ok(false),
-        }
+/// A panic ends its connection or request, and is told.
+fn report_panic(ended: Result<(), JoinError>) {
+    if let Err(error) = ended {
+        tracing::error!(%error, "serving HTTP panicked");
     }
 }
 
-impl AsyncRead for Stream {
-    fn poll_read(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buffer: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        match self.get_mut() {
-            Self::Plain(tcp) => Pin::new(tcp).poll_read(cx, buffer),
-            Self::Tls(tls) => Pin::new(tls).poll_read(cx, buffer),
-        }
+struct ObserveClose<'a, S: Service>(&'a S);
+
+impl<S: Service> Drop for ObserveClose<'_, S> {
+    fn drop(&mut self) {
+        self.0.observe(ConnectionEvent::Closed);
     }
 }
 
-impl AsyncWrite for Stream {
-    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        match self.get_mut() {
-            Self::Plain(tcp) => Pin::new(tcp).poll_write(cx, bytes),
-            Self::Tls(tls) => Pin::new(tls).poll_write(cx, bytes),
-        }
-    }
+/// Lets a log line pass once in [`LOG_INTERVAL`].
+#[derive(Default)]
+struct LogGate {
+    last: Cell<Option<Instant>>,
+    missed: Cell<u64>,
+}
 
-    fn poll_write_vectored(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        slices: &[io::IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        match self.get_mut() {
-            Self::Plain(tcp) => Pin::new(tcp).poll_write_vectored(cx, slices),
-            Self::Tls(tls) => Pin::new(tls).poll_write_vectored(cx, slices),
+impl LogGate {
+    /// Calls `log` with the number of lines held back since the last one.
+    fn pass(&self, log: impl FnOnce(u64)) {
+        if self.last.get().is_some_and(|last| last.elapsed() < LOG_INTERVAL) {
+            self.missed.set(self.missed.get() + 1);
+            return;
         }
+        self.last.set(Some(Instant::now()));
+        log(self.missed.take());
     }
+}
 
-    fn is_write_vectored(&self) -> bool {
-        match self {
-            Self::Plain(tcp) => tcp.is_write_vectored(),
-            Self::Tls(tls) => tls.is_write_vectored(),
-        }
-    }
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match self.get_mut() {
-            Self::Plain(tcp) => Pin::new(tcp).poll_flush(cx),
-            Self::Tls(tls) => Pin::new(tls).poll_flush(cx),
-        }
-    }
-
-    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match self.get_mut() {
-            Self::Plain(tcp) => Pin::new(tcp).poll_shutdown(cx),
-            Self::Tls(tls) => Pin::new(tls).poll_shutdown(cx),
-        }
+    /// Of many lines in a second one passes, and the next one tells how many did not; with paused time.
+    #[tokio::test(start_paused = true)]
+    async fn log_lines_pass_once_a_second() {
+        let gate = LogGate::default();
+        let passed = RefCell::new(Vec::new());
+        let log = |missed| passed.borrow_mut().push(missed);
+        gate.pass(log);
+        gate.pass(log);
+        gate.pass(log);
+        tokio::time::advance(LOG_INTERVAL).await;
+        gate.pass(log);
+        tokio::time::advance(LOG_INTERVAL).await;
+        gate.pass(log);
+        assert_eq!(*passed.borrow(), [0, 2, 0]);
     }
 }

@@ -4,7 +4,7 @@ use bytes::Bytes;
 use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
 
-use super::{Request, serve::Stream};
+use super::{Request, stream::Stream};
 use crate::socket::Socket;
 
 /// A connection that will leave HTTP once its answer (101) is written.

@@ -1,34 +1,38 @@
 //! The server's half of the WebSocket framing.
 //!
 //! Reading is pulled from the caller's buffer: a frame that is all there is unmasked in place and handed out without a
-//! copy; an incomplete one is kept aside, and only then does a connection hold a buffer of its own.
+//! copy. Only an incomplete frame or message is kept aside, in a buffer that grows with what was received (never with a
+//! declared length) and leaves with the message, so that an idle connection holds none.
 //!
 //! Spec: RFC 6455 section 5
+
+use std::{borrow::Cow, ops::Range};
 
 use bytes::Bytes;
 use gyre_protocol::Disconnect;
 
 /// Something a client sent.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Event {
-    /// A whole message, text or binary, at this range of the buffer.
-    Message(std::ops::Range<usize>),
-    /// A whole message that came in fragments.
-    Assembled(Vec<u8>),
+pub(super) enum Event<'a> {
+    /// A whole message, text or binary.
+    Message(Cow<'a, [u8]>),
     /// A ping with this payload, which the pong repeats.
-    Ping(std::ops::Range<usize>),
+    Ping(Cow<'a, [u8]>),
     /// A pong.
     Pong,
     /// The client ends the connection, with a code unless it gave none.
     Close(Option<u16>),
 }
 
-/// Bytes that are no WebSocket frames, or a message that is too large.
+/// Bytes that are no WebSocket frames, or a message that is not taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub(super) enum FrameError {
     /// The client broke the framing.
     #[error("{0}")]
     Protocol(&'static str),
+    /// A text that is not UTF-8.
+    #[error("a text that is not UTF-8")]
+    Text,
     /// A message exceeds the limit.
     #[error("the message exceeds the limit")]
     TooLarge,
@@ -41,6 +45,7 @@ impl FrameError {
     pub(super) fn close_code(self) -> u16 {
         match self {
             Self::Protocol(_) => 1002,
+            Self::Text => 1007,
             Self::TooLarge => 1009,
         }
     }
@@ -53,9 +58,9 @@ const CLOSE: u8 = 8;
 const PING: u8 = 9;
 const PONG: u8 = 10;
 /// Payload of a control frame at most.
+///
+/// Spec: RFC 6455 section 5.5
 const CONTROL_BYTES_MAX: u64 = 125;
-/// Header of a masked frame at most.
-const HEADER_BYTES_MAX: usize = 14;
 
 /// Reads frames, and joins fragments.
 #[derive(Debug)]
@@ -63,8 +68,17 @@ pub(super) struct Decoder {
     limit: usize,
     /// The beginning of a frame that is not all there.
     partial: Vec<u8>,
-    /// The fragments of a message so far.
-    fragments: Option<Vec<u8>>,
+    /// The message whose last fragment has not come.
+    fragments: Option<Box<Fragments>>,
+}
+
+/// The fragments of a message so far.
+#[derive(Debug)]
+struct Fragments {
+    bytes: Vec<u8>,
+    is_text: bool,
+    /// That many bytes are known to be whole characters.
+    checked: usize,
 }
 
 /// A frame's header, taken apart.
@@ -76,60 +90,127 @@ struct Header {
     length: usize,
 }
 
+/// A whole frame, unmasked.
+struct Frame {
+    is_final: bool,
+    opcode: u8,
+    payload: Payload,
+}
+
+/// Where a payload is: in the caller's buffer, or put together from pieces.
+enum Payload {
+    At(Range<usize>),
+    Own(Vec<u8>),
+}
+
+impl Payload {
+    fn in_buffer(self, buffer: &[u8]) -> Cow<'_, [u8]> {
+        match self {
+            Self::At(range) => Cow::Borrowed(&buffer[range]),
+            Self::Own(bytes) => Cow::Owned(bytes),
+        }
+    }
+}
+
 impl Decoder {
     /// A decoder for messages of at most `limit` bytes.
     pub(super) fn new(limit: usize) -> Self {
         Self { limit, partial: Vec::new(), fragments: None }
     }
 
-    /// True if the bytes to come belong behind bytes kept from before.
-    pub(super) fn has_partial(&self) -> bool {
-        !self.partial.is_empty()
-    }
-
-    /// The bytes kept from before with `bytes` behind them.
-    pub(super) fn join(&mut self, bytes: &[u8]) -> Vec<u8> {
-        let mut joined = std::mem::take(&mut self.partial);
-        joined.extend_from_slice(bytes);
-        joined
-    }
-
-    /// Keeps the rest of a buffer, an incomplete frame, until more comes. The frame's length has been checked, so the
-    /// limit bounds what is kept.
-    pub(super) fn keep(&mut self, rest: &[u8]) {
-        self.partial = Vec::with_capacity(rest.len().min(self.limit + HEADER_BYTES_MAX));
-        self.partial.extend_from_slice(rest);
-    }
-
-    /// Reads the next frame of `buffer` from `at` on, and moves `at` behind it. `None` if it is not all there.
+    /// Reads `buffer` from `at` on up to the end of the next event, and moves `at` there. `None` if all was taken in.
     ///
     /// # Errors
     /// If the bytes are no frame a client may send now. The connection cannot go on after that.
-    pub(super) fn next(&mut self, buffer: &mut [u8], at: &mut usize) -> Result<Option<Event>, FrameError> {
+    pub(super) fn next<'a>(
+        &mut self,
+        buffer: &'a mut [u8],
+        at: &mut usize,
+    ) -> Result<Option<Event<'a>>, FrameError> {
         loop {
-            let Some(header) = self.header(&buffer[*at..])? else { return Ok(None) };
-            let start = *at + header.start;
-            let range = start..start + header.length;
-            let Some(payload) = buffer.get_mut(range.clone()) else { return Ok(None) };
-            unmask(payload, header.mask);
-            *at = range.end;
-            match header.opcode {
-                PING => return Ok(Some(Event::Ping(range))),
-                PONG => return Ok(Some(Event::Pong)),
-                CLOSE => return close(payload).map(Some),
-                TEXT | BINARY if header.is_final => return Ok(Some(Event::Message(range))),
-                TEXT | BINARY => self.fragments = Some(payload.to_vec()),
-                _ => {
-                    let Some(fragments) = &mut self.fragments else { continue };
-                    fragments.extend_from_slice(payload);
-                    if header.is_final {
-                        return Ok(self.fragments.take().map(Event::Assembled));
-                    }
+            let Some(Frame { is_final, opcode, payload }) = self.frame(buffer, at)? else { return Ok(None) };
+            let is_fragment = opcode == CONTINUATION || (opcode < CLOSE && !is_final);
+            if is_fragment {
+                match self.join(opcode, is_final, &payload.in_buffer(buffer))? {
+                    Some(message) => return Ok(Some(Event::Message(Cow::Owned(message)))),
+                    None => continue,
                 }
             }
+            let payload = payload.in_buffer(buffer);
+            return match opcode {
+                PING => Ok(Some(Event::Ping(payload))),
+                PONG => Ok(Some(Event::Pong)),
+                CLOSE => close(&payload).map(Some),
+                TEXT if std::str::from_utf8(&payload).is_err() => Err(FrameError::Text),
+                _ => Ok(Some(Event::Message(payload))),
+            };
         }
     }
 
+    /// Adds a fragment; returns the message with the last one.
+    fn join(&mut self, opcode: u8, is_final: bool, payload: &[u8]) -> Result<Option<Vec<u8>>, FrameError> {
+        let mut fragments = self.fragments.take().unwrap_or_else(|| {
+            Box::new(Fragments { bytes: Vec::new(), is_text: opcode == TEXT, checked: 0 })
+        });
+        fragments.bytes.extend_from_slice(payload);
+        fragments.check(is_final)?;
+        if is_final {
+            return Ok(Some(fragments.bytes));
+        }
+        self.fragments = Some(fragments);
+        Ok(None)
+    }
+
+    /// The next frame, if it is all there; else what is there is kept.
+    fn frame(&mut self, buffer: &mut [u8], at: &mut usize) -> Result<Option<Frame>, FrameError> {
+        if !self.partial.is_empty() {
+            return self.complete(buffer, at);
+        }
+        let rest = &mut buffer[*at..];
+        let header = self.header(rest)?;
+        if let Some(Header { is_final, opcode, mask, start, length }) = header
+            && let Some(payload) = rest.get_mut(start..start.saturating_add(length))
+        {
+            unmask(payload, mask);
+            let start = *at + start;
+            *at = start + length;
+            return Ok(Some(Frame { is_final, opcode, payload: Payload::At(start..*at) }));
+        }
+        self.partial.extend_from_slice(rest);
+        *at = buffer.len();
+        Ok(None)
+    }
+
+    /// Goes on with the frame whose beginning was kept, taking no byte beyond its end. Each byte is copied once,
+    /// however small the pieces are that it comes in.
+    fn complete(&mut self, buffer: &[u8], at: &mut usize) -> Result<Option<Frame>, FrameError> {
+        loop {
+            let header = self.header(&self.partial)?;
+            let wanted = match &header {
+                None => self.partial.len() + 1,
+                Some(header) => header.start.saturating_add(header.length),
+            };
+            let missing = wanted - self.partial.len();
+            if let Some(header) = header
+                && missing == 0
+            {
+                let mut payload = std::mem::take(&mut self.partial);
+                payload.drain(..header.start);
+                unmask(&mut payload, header.mask);
+                let (is_final, opcode) = (header.is_final, header.opcode);
+                return Ok(Some(Frame { is_final, opcode, payload: Payload::Own(payload) }));
+            }
+            let rest = &buffer[*at..];
+            let taken = &rest[..missing.min(rest.len())];
+            if taken.is_empty() {
+                return Ok(None);
+            }
+            self.partial.extend_from_slice(taken);
+            *at += taken.len();
+        }
+    }
+
+    /// Reads a header; `None` if it is not all there. Whatever can be refused is refused here, by the fewest bytes.
     fn header(&self, bytes: &[u8]) -> Result<Option<Header>, FrameError> {
         let &[first, second, ref rest @ ..] = bytes else { return Ok(None) };
         let (is_final, opcode) = (first & 0x80 != 0, first & 0x0f);
@@ -163,7 +244,7 @@ impl Decoder {
             return Err(FrameError::Protocol("a control frame is too long"));
         }
         // Decided by the header, before anything is kept.
-        let assembled = self.fragments.as_ref().map_or(0, Vec::len);
+        let assembled = self.fragments.as_ref().map_or(0, |fragments| fragments.bytes.len());
         if opcode < CLOSE && length.saturating_add(assembled as u64) > self.limit as u64 {
             return Err(FrameError::TooLarge);
         }
@@ -173,14 +254,31 @@ impl Decoder {
     }
 }
 
+impl Fragments {
+    /// Refuses a text as soon as no continuation could make it UTF-8.
+    ///
+    /// Spec: RFC 6455 section 8.1
+    fn check(&mut self, is_final: bool) -> Result<(), FrameError> {
+        if !self.is_text {
+            return Ok(());
+        }
+        match std::str::from_utf8(&self.bytes[self.checked..]) {
+            Ok(_) => self.checked = self.bytes.len(),
+            // A character cut in two by the end of a fragment.
+            Err(error) if error.error_len().is_none() && !is_final => self.checked += error.valid_up_to(),
+            Err(_) => return Err(FrameError::Text),
+        }
+        Ok(())
+    }
+}
+
 /// Spec: RFC 6455 sections 5.5.1 and 7.4
-fn close(payload: &[u8]) -> Result<Event, FrameError> {
+fn close(payload: &[u8]) -> Result<Event<'static>, FrameError> {
     let code = match payload {
         [] => return Ok(Event::Close(None)),
         [_] => return Err(FrameError::Protocol("a close code of one byte")),
         [high, low, reason @ ..] => {
-            std::str::from_utf8(reason)
-                .map_err(|_| FrameError::Protocol("a close reason that is not UTF-8"))?;
+            std::str::from_utf8(reason).map_err(|_| FrameError::Text)?;
             u16::from_be_bytes([*high, *low])
         }
     };

@@ -25,7 +25,9 @@ pub(super) struct Handshake {
 pub(super) fn check(method: &Method, headers: &HeaderMap) -> Result<Handshake, Box<Response>> {
     let refuse = |text| Err(Box::new(status(StatusCode::BAD_REQUEST, text)));
     if method != Method::GET {
-        return Err(Box::new(status(StatusCode::METHOD_NOT_ALLOWED, "")));
+        let mut response = status(StatusCode::METHOD_NOT_ALLOWED, "");
+        response.headers_mut().insert(header::ALLOW, HeaderValue::from_static("GET"));
+        return Err(Box::new(response));
     }
     if !has_token(headers, header::CONNECTION, "upgrade") || !has_token(headers, header::UPGRADE, "websocket")
     {

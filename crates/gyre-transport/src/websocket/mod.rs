@@ -23,7 +23,9 @@ use gyre_core::{
     hub::{Direction, Framing, WireForm},
     session::Pings,
 };
-use gyre_node::{ConnectionId, ConnectionOptions, Fed, Flushed, Link, LocalShard, Queue, TransportKind};
+use gyre_node::{
+    ConnectionId, ConnectionOptions, Fed, Flushed, Link, LocalShard, PingTimes, Queue, TransportKind,
+};
 use gyre_protocol::{Disconnect, codec::Encoding};
 use tokio::time::timeout;
 
@@ -83,18 +85,26 @@ pub fn serve(
     let encoding = if is_protobuf { Encoding::Protobuf } else { Encoding::Json };
     let form =
         WireForm { encoding, framing: Framing::WebSocket, direction: Direction::Bidirectional, ascii: false };
+    let native_pings = has("cf_ws_frame_ping_pong=true").then(|| shard.ping_times());
+    let pings = if native_pings.is_some() { Pings::Transport } else { Pings::Protocol };
     let options = ConnectionOptions {
         transport: TransportKind::WebSocket,
         form,
         announces_disconnect: false,
-        pings: Pings::Protocol,
+        pings,
         header_user,
     };
     let (shard, limit) = (shard.clone(), settings.message_bytes_max);
     tokio::task::spawn_local(async move {
         if let Some((socket, received)) = upgrade.socket().await {
             // The task of the upgrade ends here: what runs on is the connection's own, small one.
-            tokio::task::spawn_local(Connection::new(shard, socket, options, limit).run(received));
+            let connection = Connection::new(shard, socket, options, limit);
+            if let Some(times) = native_pings {
+                let pings =
+                    NativePings { shared: connection.shared.clone(), shard: connection.shard.clone(), times };
+                tokio::task::spawn_local(pings.run(connection.id));
+            }
+            tokio::task::spawn_local(connection.run(received));
         }
     });
     handshake.response()
@@ -107,6 +117,8 @@ struct Shared {
     is_blocked: Cell<bool>,
     ending: Cell<Option<Ending>>,
     waker: Cell<Option<Waker>>,
+    /// A native ping is answered.
+    has_pong: Cell<bool>,
 }
 
 /// Why the task stops handing in commands.
@@ -196,12 +208,20 @@ struct Connection {
     decoder: Decoder,
 }
 
+/// What a session that waits has not taken yet.
+struct Left {
+    /// Commands of the current message.
+    commands: Vec<u8>,
+    /// Bytes behind it.
+    bytes: Vec<u8>,
+}
+
 /// What became of a buffer.
 enum Consumed {
     /// Read on.
     All,
-    /// The session waits: commands of the current message that are left, and bytes behind it.
-    Busy { commands: Vec<u8>, bytes: Vec<u8> },
+    /// The session waits.
+    Busy(Left),
     /// The client said goodbye, or nothing more can be read from it.
     Ended,
 }
@@ -213,6 +233,7 @@ impl Connection {
             is_blocked: Cell::new(false),
             ending: Cell::new(None),
             waker: Cell::new(None),
+            has_pong: Cell::new(false),
         });
         let encoding = options.form.encoding;
         let id = shard.open(options, Box::new(SocketLink(shared.clone())));
@@ -241,8 +262,8 @@ impl Connection {
                     self.shard.flush(self.id);
                 }
                 Ok(Wake::Readable) => {
-                    if let Some((commands, bytes)) = self.read_once()? {
-                        self.resume(commands, bytes).await?;
+                    if let Some(left) = self.read_once()? {
+                        self.resume(left).await?;
                     }
                 }
                 Err(_) => return Err(()),
@@ -251,7 +272,7 @@ impl Connection {
     }
 
     /// Reads and handles what is there now. Returns what is left if the session has to be waited for.
-    fn read_once(&mut self) -> Result<Option<(Vec<u8>, Vec<u8>)>, ()> {
+    fn read_once(&mut self) -> Result<Option<Left>, ()> {
         thread_local! {
             static BUFFER: RefCell<Box<[u8]>> = RefCell::new(vec![0; READ_BUFFER_BYTES].into());
         }
@@ -262,16 +283,9 @@ impl Connection {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(None),
                 Err(_) => return Err(()),
             };
-            let consumed = match self.decoder.has_partial() {
-                true => {
-                    let mut joined = self.decoder.join(&buffer[..read]);
-                    self.consume_now(&mut joined)
-                }
-                false => self.consume_now(&mut buffer[..read]),
-            };
-            match consumed {
+            match self.consume_now(&mut buffer[..read]) {
                 Consumed::All => Ok(None),
-                Consumed::Busy { commands, bytes } => Ok(Some((commands, bytes))),
+                Consumed::Busy(left) => Ok(Some(left)),
                 Consumed::Ended => Err(()),
             }
         })
@@ -280,32 +294,32 @@ impl Connection {
     async fn consume(&mut self, bytes: &mut [u8]) -> Result<(), ()> {
         match self.consume_now(bytes) {
             Consumed::All => Ok(()),
-            Consumed::Busy { commands, bytes } => self.resume(commands, bytes).await,
+            Consumed::Busy(left) => self.resume(left).await,
             Consumed::Ended => Err(()),
         }
     }
 
     /// Goes on when the session takes commands again.
-    async fn resume(&mut self, mut commands: Vec<u8>, mut bytes: Vec<u8>) -> Result<(), ()> {
+    async fn resume(&mut self, mut left: Left) -> Result<(), ()> {
         loop {
             let fed = poll_fn(|cx| self.shard.poll_idle(self.id, cx)).await;
             if fed == Fed::Over {
                 return Ok(());
             }
-            if !commands.is_empty() {
-                match pump_frame(&self.shard, self.id, self.encoding, &commands) {
-                    Pumped::Open => commands.clear(),
+            if !left.commands.is_empty() {
+                match pump_frame(&self.shard, self.id, self.encoding, &left.commands) {
+                    Pumped::Open => {}
                     Pumped::Over => return Ok(()),
-                    Pumped::Busy(left) => {
-                        commands.drain(..commands.len() - left);
+                    Pumped::Busy(rest) => {
+                        left.commands.drain(..left.commands.len() - rest);
                         continue;
                     }
                 }
             }
-            match self.consume_now(&mut std::mem::take(&mut bytes)) {
+            match self.consume_now(&mut left.bytes) {
                 Consumed::All => return Ok(()),
                 Consumed::Ended => return Err(()),
-                Consumed::Busy { commands: left, bytes: rest } => (commands, bytes) = (left, rest),
+                Consumed::Busy(rest) => left = rest,
             }
         }
     }
@@ -316,33 +330,27 @@ impl Connection {
         loop {
             let event = match self.decoder.next(buffer, &mut at) {
                 Ok(Some(event)) => event,
-                Ok(None) => {
-                    if at < buffer.len() {
-                        self.decoder.keep(&buffer[at..]);
-                    }
-                    return Consumed::All;
-                }
+                Ok(None) => return Consumed::All,
                 Err(error) => return self.broken(error),
             };
             let pumped = match event {
-                Event::Message(range) => {
-                    pump_frame(&self.shard, self.id, self.encoding, &buffer[range.clone()])
-                        .map_busy(|left| buffer[range.end - left..range.end].to_vec())
-                }
-                Event::Assembled(message) => pump_frame(&self.shard, self.id, self.encoding, &message)
+                Event::Message(message) => pump_frame(&self.shard, self.id, self.encoding, &message)
                     .map_busy(|left| message[message.len() - left..].to_vec()),
-                Event::Ping(range) => {
-                    self.shard.enqueue(self.id, frame::pong_frame(&buffer[range]));
+                Event::Ping(payload) => {
+                    self.shard.enqueue(self.id, frame::pong_frame(&payload));
                     Ok(())
                 }
-                Event::Pong => Ok(()),
+                Event::Pong => {
+                    self.shared.has_pong.set(true);
+                    Ok(())
+                }
                 Event::Close(code) => {
                     self.answer_close(code);
                     return Consumed::Ended;
                 }
             };
             if let Err(commands) = pumped {
-                return Consumed::Busy { commands, bytes: buffer[at..].to_vec() };
+                return Consumed::Busy(Left { commands, bytes: buffer[at..].to_vec() });
             }
             if self.shared.ending.get().is_some() {
                 return Consumed::All;
@@ -377,17 +385,40 @@ impl Connection {
                 return;
             }
             match poll_fn(|cx| self.shared.poll(cx, true)).await {
-                Ok(Wake::Readable) => loop {
-                    match self.shared.socket.try_read(&mut scratch) {
-                        Ok(0) => return,
-                        Ok(read) if is_close(&scratch[..read]) => return,
-                        Ok(_) => {}
-                        Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
-                        Err(_) => return,
-                    }
+                // One read at a time: a peer that floods the socket must not keep the thread from its other work.
+                Ok(Wake::Readable) => match self.shared.socket.try_read(&mut scratch) {
+                    Ok(0) => return,
+                    Ok(read) if is_close(&scratch[..read]) => return,
+                    Ok(_) => {}
+                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                    Err(_) => return,
                 },
                 Ok(Wake::Writable | Wake::Ending) => {}
                 Err(_) => return,
+            }
+        }
+    }
+}
+
+/// Pings of the WebSocket layer instead of the protocol's, for clients like command-line tools. Rare, so each such
+/// connection may have a task of its own for them.
+struct NativePings {
+    shared: Rc<Shared>,
+    shard: LocalShard,
+    times: PingTimes,
+}
+
+impl NativePings {
+    async fn run(self, id: ConnectionId) {
+        loop {
+            tokio::time::sleep(self.times.interval).await;
+            if self.shared.ending.get().is_some() || !self.shard.enqueue(id, Bytes::from_static(&[0x89, 0])) {
+                return;
+            }
+            self.shared.has_pong.set(false);
+            tokio::time::sleep(self.times.pong_timeout).await;
+            if !self.shared.has_pong.get() {
+                return self.shard.disconnect(id, &Disconnect::NO_PONG);
             }
         }
     }

@@ -8,14 +8,15 @@ use crate::{
     codes::{ClientError, Disconnect, Unsubscribe},
 };
 
-type Written = Result<(), EncodeError>;
+/// Whether the payloads could be written.
+pub(crate) type Written = Result<(), EncodeError>;
 
 /// Appends a reply.
 ///
 /// # Errors
 /// If a payload is not JSON.
 pub fn encode_reply(reply: &Reply, options: &EncodeOptions, out: &mut Vec<u8>) -> Written {
-    let mut w = Writer { out, options };
+    let mut w = Writer::new(out, options);
     w.object(|o| {
         o.uint("id", reply.id.into());
         match &reply.body {
@@ -53,7 +54,7 @@ pub fn encode_reply(reply: &Reply, options: &EncodeOptions, out: &mut Vec<u8>) -
 /// # Errors
 /// If a payload is not JSON.
 pub fn encode_push(push: &Push, options: &EncodeOptions, out: &mut Vec<u8>) -> Written {
-    let mut w = Writer { out, options };
+    let mut w = Writer::new(out, options);
     match options.unidirectional {
         true => w.object(|o| write_push(o, push)),
         false => w.object(|o| o.message("push", |o| write_push(o, push))),
@@ -144,7 +145,7 @@ fn write_subscribe_result(o: &mut Object<'_, '_>, result: &SubscribeResult) -> W
     o.publications("state", &result.state)
 }
 
-fn write_members(o: &mut Object<'_, '_>, members: &[Arc<ClientInfo>]) -> Written {
+pub(crate) fn write_members(o: &mut Object<'_, '_>, members: &[Arc<ClientInfo>]) -> Written {
     for info in members {
         o.message(&info.client, |o| write_info(o, info))?;
     }
@@ -184,19 +185,23 @@ fn write_publication(o: &mut Object<'_, '_>, publication: &Publication) -> Writt
     Ok(())
 }
 
-struct Writer<'a> {
+pub(crate) struct Writer<'a> {
     out: &'a mut Vec<u8>,
     options: &'a EncodeOptions,
 }
 
 /// An object being written.
-struct Object<'w, 'a> {
+pub(crate) struct Object<'w, 'a> {
     writer: &'w mut Writer<'a>,
     is_empty: bool,
 }
 
 impl<'a> Writer<'a> {
-    fn object(&mut self, body: impl FnOnce(&mut Object<'_, 'a>) -> Written) -> Written {
+    pub(crate) fn new(out: &'a mut Vec<u8>, options: &'a EncodeOptions) -> Self {
+        Self { out, options }
+    }
+
+    pub(crate) fn object(&mut self, body: impl FnOnce(&mut Object<'_, 'a>) -> Written) -> Written {
         self.out.push(b'{');
         body(&mut Object { writer: self, is_empty: true })?;
         self.out.push(b'}');
@@ -265,17 +270,21 @@ impl<'a> Object<'_, 'a> {
         self.writer.out.push(b':');
     }
 
-    fn message(&mut self, key: &str, body: impl FnOnce(&mut Object<'_, 'a>) -> Written) -> Written {
+    pub(crate) fn message(
+        &mut self,
+        key: &str,
+        body: impl FnOnce(&mut Object<'_, 'a>) -> Written,
+    ) -> Written {
         self.key(key);
         self.writer.object(body)
     }
 
-    fn uint_always(&mut self, key: &str, value: u64) {
+    pub(crate) fn uint_always(&mut self, key: &str, value: u64) {
         self.key(key);
         self.writer.out.extend_from_slice(itoa::Buffer::new().format(value).as_bytes());
     }
 
-    fn uint(&mut self, key: &str, value: u64) {
+    pub(crate) fn uint(&mut self, key: &str, value: u64) {
         if value != 0 {
             self.uint_always(key, value);
         }
@@ -295,12 +304,12 @@ impl<'a> Object<'_, 'a> {
         }
     }
 
-    fn string_always(&mut self, key: &str, value: &str) {
+    pub(crate) fn string_always(&mut self, key: &str, value: &str) {
         self.key(key);
         self.writer.quoted(value);
     }
 
-    fn string(&mut self, key: &str, value: &str) {
+    pub(crate) fn string(&mut self, key: &str, value: &str) {
         if !value.is_empty() {
             self.string_always(key, value);
         }
@@ -337,17 +346,26 @@ impl<'a> Object<'_, 'a> {
         Ok(())
     }
 
-    fn publications_always(&mut self, key: &str, publications: &[Arc<Publication>]) -> Written {
+    pub(crate) fn array<T>(
+        &mut self,
+        key: &str,
+        items: &[T],
+        mut write: impl FnMut(&mut Object<'_, 'a>, &T) -> Written,
+    ) -> Written {
         self.key(key);
         self.writer.out.push(b'[');
-        for (i, publication) in publications.iter().enumerate() {
+        for (i, item) in items.iter().enumerate() {
             if i > 0 {
                 self.writer.out.push(b',');
             }
-            self.writer.object(|o| write_publication(o, publication))?;
+            self.writer.object(|o| write(o, item))?;
         }
         self.writer.out.push(b']');
         Ok(())
+    }
+
+    pub(crate) fn publications_always(&mut self, key: &str, publications: &[Arc<Publication>]) -> Written {
+        self.array(key, publications, |o, publication| write_publication(o, publication))
     }
 
     fn publications(&mut self, key: &str, publications: &[Arc<Publication>]) -> Written {

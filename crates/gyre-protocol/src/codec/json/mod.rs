@@ -3,8 +3,8 @@
 //! Spec: client protocol, "JSON encoding"; centrifugal/protocol `decode_stream.go`, `encode.go`.
 
 mod decode;
-mod encode;
-mod parser;
+pub(crate) mod encode;
+pub(crate) mod parser;
 
 use super::DecodeError;
 

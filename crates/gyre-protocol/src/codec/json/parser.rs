@@ -6,7 +6,7 @@ use crate::codec::{DEPTH_MAX, DecodeError};
 
 /// Reads JSON from a text that has been found to be UTF-8.
 #[derive(Debug)]
-pub(super) struct Parser<'a> {
+pub(crate) struct Parser<'a> {
     text: &'a str,
     at: usize,
 }
@@ -14,7 +14,7 @@ pub(super) struct Parser<'a> {
 type Read<T> = Result<T, DecodeError>;
 
 impl<'a> Parser<'a> {
-    pub(super) fn new(bytes: &'a [u8]) -> Read<Self> {
+    pub(crate) fn new(bytes: &'a [u8]) -> Read<Self> {
         match std::str::from_utf8(bytes) {
             Ok(text) => Ok(Self { text, at: 0 }),
             Err(error) => Err(DecodeError::Json { at: error.valid_up_to(), expected: "UTF-8" }),
@@ -24,7 +24,7 @@ impl<'a> Parser<'a> {
     /// Reads an object, handing each key to `field`, which reads the value and returns true, or returns false for an
     /// unknown key. A key that is unknown as it is gets a second chance in lower case. `null` is an absent object:
     /// false.
-    pub(super) fn object(&mut self, mut field: impl FnMut(&mut Self, &str) -> Read<bool>) -> Read<bool> {
+    pub(crate) fn object(&mut self, mut field: impl FnMut(&mut Self, &str) -> Read<bool>) -> Read<bool> {
         if self.null()? {
             return Ok(false);
         }
@@ -50,7 +50,7 @@ impl<'a> Parser<'a> {
     }
 
     /// Reads an object whose keys are data; `null` is an empty one.
-    pub(super) fn entries(&mut self, mut entry: impl FnMut(&mut Self, Cow<'a, str>) -> Read<()>) -> Read<()> {
+    pub(crate) fn entries(&mut self, mut entry: impl FnMut(&mut Self, Cow<'a, str>) -> Read<()>) -> Read<()> {
         if self.null()? {
             return Ok(());
         }
@@ -72,7 +72,7 @@ impl<'a> Parser<'a> {
     }
 
     /// Reads an array; `null` is an empty one.
-    pub(super) fn array(&mut self, mut item: impl FnMut(&mut Self) -> Read<()>) -> Read<()> {
+    pub(crate) fn array(&mut self, mut item: impl FnMut(&mut Self) -> Read<()>) -> Read<()> {
         if self.null()? {
             return Ok(());
         }
@@ -92,12 +92,12 @@ impl<'a> Parser<'a> {
     }
 
     /// Reads a string; `null` is the empty one.
-    pub(super) fn string(&mut self) -> Read<Cow<'a, str>> {
+    pub(crate) fn string(&mut self) -> Read<Cow<'a, str>> {
         if self.null()? { Ok(Cow::Borrowed("")) } else { self.string_token() }
     }
 
     /// Reads a boolean; `null` is false.
-    pub(super) fn bool(&mut self) -> Read<bool> {
+    pub(crate) fn bool(&mut self) -> Read<bool> {
         if self.null()? {
             return Ok(false);
         }
@@ -108,7 +108,7 @@ impl<'a> Parser<'a> {
     }
 
     /// Reads an integer in the range of `T`; `null` is 0.
-    pub(super) fn integer<T: TryFrom<i128> + Default>(&mut self) -> Read<T> {
+    pub(crate) fn integer<T: TryFrom<i128> + Default>(&mut self) -> Read<T> {
         if self.null()? {
             return Ok(T::default());
         }
@@ -133,7 +133,7 @@ impl<'a> Parser<'a> {
     }
 
     /// Reads any value and returns its exact bytes. Containers nest at most [`DEPTH_MAX`] deep.
-    pub(super) fn raw(&mut self) -> Read<&'a [u8]> {
+    pub(crate) fn raw(&mut self) -> Read<&'a [u8]> {
         self.skip_space();
         let start = self.at;
         // One bit a level: 1 for an object, 0 for an array.
@@ -181,7 +181,7 @@ impl<'a> Parser<'a> {
     }
 
     /// Nothing but space may be left.
-    pub(super) fn end(&mut self) -> Read<()> {
+    pub(crate) fn end(&mut self) -> Read<()> {
         match self.peek() {
             None => Ok(()),
             Some(_) => Err(self.error("the end of the message")),
@@ -319,7 +319,7 @@ impl<'a> Parser<'a> {
     }
 
     /// Takes `null`, if it is next.
-    fn null(&mut self) -> Read<bool> {
+    pub(crate) fn null(&mut self) -> Read<bool> {
         if self.peek() != Some(b'n') {
             return Ok(false);
         }
@@ -353,7 +353,7 @@ impl<'a> Parser<'a> {
     }
 
     /// The next byte that is not space, without taking it.
-    fn peek(&mut self) -> Option<u8> {
+    pub(crate) fn peek(&mut self) -> Option<u8> {
         self.skip_space();
         self.byte()
     }

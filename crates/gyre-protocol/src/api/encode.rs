@@ -1,0 +1,102 @@
+//! Answers.
+
+use super::{Error, Node, Outcome, ResultBody};
+use crate::codec::{
+    EncodeOptions,
+    json::encode::{Object, Writer, Written, write_members},
+};
+
+/// Appends the value of `result` (or of a batch reply's method).
+///
+/// # Errors
+/// If a payload is not JSON.
+pub fn encode_result(result: &ResultBody, out: &mut Vec<u8>) -> Written {
+    if let ResultBody::Broadcast(responses) = result {
+        out.extend_from_slice(b"{\"responses\":");
+        encode_broadcast(responses, out)?;
+        out.push(b'}');
+        return Ok(());
+    }
+    Writer::new(out, &EncodeOptions::default()).object(|o| write_result(o, result))
+}
+
+/// Appends the list of a broadcast's responses.
+///
+/// # Errors
+/// If a payload is not JSON.
+pub fn encode_broadcast(responses: &[Outcome], out: &mut Vec<u8>) -> Written {
+    out.push(b'[');
+    for (i, response) in responses.iter().enumerate() {
+        if i > 0 {
+            out.push(b',');
+        }
+        match response {
+            Ok(result) => {
+                out.extend_from_slice(b"{\"result\":");
+                encode_result(result, out)?;
+            }
+            Err(error) => {
+                out.extend_from_slice(b"{\"error\":");
+                encode_error(error, out);
+            }
+        }
+        out.push(b'}');
+    }
+    out.push(b']');
+    Ok(())
+}
+
+/// Appends an error object.
+pub fn encode_error(error: &Error, out: &mut Vec<u8>) {
+    let written = Writer::new(out, &EncodeOptions::default()).object(|o| {
+        o.uint("code", error.code.into());
+        o.string("message", &error.message);
+        Ok(())
+    });
+    debug_assert!(written.is_ok(), "an error has no payload that could fail");
+}
+
+fn write_result(o: &mut Object<'_, '_>, result: &ResultBody) -> Written {
+    match result {
+        ResultBody::Empty | ResultBody::Broadcast(_) => Ok(()),
+        ResultBody::Publish { offset, epoch } => {
+            o.uint("offset", *offset);
+            o.string("epoch", epoch);
+            Ok(())
+        }
+        ResultBody::Presence(members) => o.message("presence", |o| write_members(o, members)),
+        ResultBody::PresenceStats(stats) => {
+            o.uint_always("num_clients", stats.num_clients.into());
+            o.uint_always("num_users", stats.num_users.into());
+            Ok(())
+        }
+        ResultBody::History { publications, epoch, offset } => {
+            o.publications_always("publications", publications)?;
+            o.string_always("epoch", epoch);
+            o.uint_always("offset", *offset);
+            Ok(())
+        }
+        ResultBody::Info(nodes) => o.array("nodes", nodes, |o, node| write_node(o, node)),
+        ResultBody::Channels(channels) => o.message("channels", |o| {
+            for (channel, clients) in channels {
+                o.message(channel, |o| {
+                    o.uint("num_clients", (*clients).into());
+                    Ok(())
+                })?;
+            }
+            Ok(())
+        }),
+    }
+}
+
+fn write_node(o: &mut Object<'_, '_>, node: &Node) -> Written {
+    o.string("uid", &node.uid);
+    o.string("name", &node.name);
+    o.string("version", &node.version);
+    o.uint_always("num_clients", node.num_clients.into());
+    o.uint_always("num_users", node.num_users.into());
+    o.uint_always("num_channels", node.num_channels.into());
+    o.uint("uptime", node.uptime.into());
+    o.uint_always("num_subs", node.num_subs.into());
+    Ok(())
+}

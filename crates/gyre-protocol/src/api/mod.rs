@@ -1,0 +1,216 @@
+//! The server API: what the application asks, and what it is answered, in JSON.
+//!
+//! Field names match in any case, unknown ones are ignored, the last of equal ones wins, `null` is a zero value; a
+//! value of another type is an error. Payloads are raw JSON.
+//!
+//! Spec: centrifugo `internal/apiproto/api.proto`; centrifugal.dev, "Server API walkthrough".
+
+mod decode;
+mod encode;
+
+use std::{borrow::Cow, sync::Arc};
+
+use crate::client::{ClientInfo, PresenceStats, Publication};
+
+pub use decode::{LegacyCommand, decode_batch, decode_legacy, decode_request};
+pub use encode::{encode_broadcast, encode_error, encode_result};
+
+macro_rules! methods {
+    ($($variant:ident $name:literal $number:expr;)*) => {
+        /// The methods of the server API, in the order in which a batch command's fields are looked at.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+        #[expect(missing_docs, reason = "each is the method of that name")]
+        pub enum Method { $($variant,)* }
+
+        impl Method {
+            /// All of them.
+            pub const ALL: &[Self] = &[$(Self::$variant,)*];
+
+            /// The name in paths, batch commands and metrics.
+            pub fn name(self) -> &'static str {
+                match self { $(Self::$variant => $name,)* }
+            }
+
+            /// The number in the legacy format.
+            fn legacy_number(self) -> u32 {
+                match self { $(Self::$variant => $number,)* }
+            }
+        }
+    };
+}
+
+methods! {
+    Publish "publish" 0;
+    Broadcast "broadcast" 1;
+    Subscribe "subscribe" 11;
+    Unsubscribe "unsubscribe" 2;
+    Disconnect "disconnect" 3;
+    History "history" 6;
+    HistoryRemove "history_remove" 7;
+    Presence "presence" 4;
+    PresenceStats "presence_stats" 5;
+    Info "info" 9;
+    Rpc "rpc" 10;
+    Refresh "refresh" 12;
+    Channels "channels" 8;
+}
+
+impl Method {
+    /// The method of that name.
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.iter().copied().find(|method| method.name() == name)
+    }
+}
+
+/// One request.
+#[derive(Clone, Debug, PartialEq)]
+#[expect(missing_docs, reason = "each is named for its method")]
+pub enum Request<'a> {
+    Publish(Publish<'a>),
+    Broadcast(Publish<'a>),
+    Subscribe(Box<Subscribe<'a>>),
+    Unsubscribe(Target<'a>),
+    Disconnect(Target<'a>),
+    Presence(Cow<'a, str>),
+    PresenceStats(Cow<'a, str>),
+    History(History<'a>),
+    HistoryRemove(Cow<'a, str>),
+    Info,
+    Rpc { method: Cow<'a, str> },
+    Refresh(Target<'a>),
+    Channels { pattern: Cow<'a, str> },
+}
+
+impl Request<'_> {
+    /// The method it calls.
+    pub fn method(&self) -> Method {
+        match self {
+            Self::Publish(_) => Method::Publish,
+            Self::Broadcast(_) => Method::Broadcast,
+            Self::Subscribe(_) => Method::Subscribe,
+            Self::Unsubscribe(_) => Method::Unsubscribe,
+            Self::Disconnect(_) => Method::Disconnect,
+            Self::Presence(_) => Method::Presence,
+            Self::PresenceStats(_) => Method::PresenceStats,
+            Self::History(_) => Method::History,
+            Self::HistoryRemove(_) => Method::HistoryRemove,
+            Self::Info => Method::Info,
+            Self::Rpc { .. } => Method::Rpc,
+            Self::Refresh(_) => Method::Refresh,
+            Self::Channels { .. } => Method::Channels,
+        }
+    }
+}
+
+/// publish (`channel`) and broadcast (`channels`).
+#[derive(Clone, Debug, PartialEq, Default)]
+#[expect(missing_docs, reason = "each is the field of that name")]
+pub struct Publish<'a> {
+    pub channel: Cow<'a, str>,
+    pub channels: Vec<Cow<'a, str>>,
+    pub data: &'a [u8],
+    pub b64data: Cow<'a, str>,
+    pub skip_history: bool,
+    pub tags: Vec<(Cow<'a, str>, Cow<'a, str>)>,
+    pub idempotency_key: Cow<'a, str>,
+    pub delta: bool,
+    pub version: u64,
+    pub version_epoch: Cow<'a, str>,
+}
+
+/// subscribe.
+#[derive(Clone, Debug, PartialEq, Default)]
+#[expect(missing_docs, reason = "each is the field of that name")]
+pub struct Subscribe<'a> {
+    pub channel: Cow<'a, str>,
+    pub user: Cow<'a, str>,
+    pub client: Cow<'a, str>,
+    pub expire_at: i64,
+    pub info: &'a [u8],
+    pub b64info: Cow<'a, str>,
+    pub data: &'a [u8],
+    pub b64data: Cow<'a, str>,
+    pub recover_since: Option<(u64, Cow<'a, str>)>,
+    pub overrides: Overrides,
+}
+
+/// `override`: options of the namespace replaced for one subscription.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+#[expect(missing_docs, reason = "each is the option of that name")]
+pub struct Overrides {
+    pub presence: Option<bool>,
+    pub join_leave: Option<bool>,
+    pub force_recovery: Option<bool>,
+    pub force_positioning: Option<bool>,
+    pub force_push_join_leave: Option<bool>,
+}
+
+/// unsubscribe, disconnect and refresh: the connections meant, and what each method adds.
+#[derive(Clone, Debug, PartialEq, Default)]
+#[expect(missing_docs, reason = "each is the field of that name")]
+pub struct Target<'a> {
+    pub user: Cow<'a, str>,
+    pub client: Cow<'a, str>,
+    /// unsubscribe.
+    pub channel: Cow<'a, str>,
+    /// disconnect: code and reason.
+    pub disconnect: Option<(u32, Cow<'a, str>)>,
+    /// disconnect.
+    pub whitelist: Vec<Cow<'a, str>>,
+    /// refresh.
+    pub expired: bool,
+    /// refresh.
+    pub expire_at: i64,
+    /// refresh.
+    pub info: &'a [u8],
+}
+
+/// history.
+#[derive(Clone, Debug, PartialEq, Default)]
+#[expect(missing_docs, reason = "each is the field of that name")]
+pub struct History<'a> {
+    pub channel: Cow<'a, str>,
+    pub limit: i32,
+    pub since: Option<(u64, Cow<'a, str>)>,
+    pub reverse: bool,
+}
+
+/// What a request is answered with. The error table is the server API's own.
+pub type Outcome = Result<ResultBody, Error>;
+
+/// An error of the server API.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Error {
+    /// 100–113.
+    pub code: u32,
+    /// Text for developers.
+    pub message: Cow<'static, str>,
+}
+
+/// The result of a request.
+#[derive(Clone, Debug, PartialEq)]
+#[expect(missing_docs, reason = "each is named for its method")]
+pub enum ResultBody {
+    Empty,
+    Publish { offset: u64, epoch: String },
+    Broadcast(Vec<Outcome>),
+    Presence(Vec<Arc<ClientInfo>>),
+    PresenceStats(PresenceStats),
+    History { publications: Vec<Arc<Publication>>, epoch: String, offset: u64 },
+    Info(Vec<Node>),
+    Channels(Vec<(String, u32)>),
+}
+
+/// A node, as `info` tells of it.
+#[derive(Clone, Debug, PartialEq, Default)]
+#[expect(missing_docs, reason = "each is the field of that name")]
+pub struct Node {
+    pub uid: String,
+    pub name: String,
+    pub version: String,
+    pub num_clients: u32,
+    pub num_users: u32,
+    pub num_channels: u32,
+    pub num_subs: u32,
+    pub uptime: u32,
+}

@@ -1,0 +1,187 @@
+//! From requests to operations, and from their answers to results.
+
+use base64::{Engine, engine::general_purpose::STANDARD};
+use gyre_core::{
+    ports,
+    session::{ServerRefresh, ServerSubscribe},
+};
+use gyre_node::{
+    Node,
+    ops::{
+        ApiError, DisconnectRequest, HistoryPage, PublishRequest, RefreshRequest, SubscribeRequest, Target,
+        UnsubscribeRequest,
+    },
+};
+use gyre_protocol::{
+    Disconnect, Epoch, Payload, StreamPosition, Unsubscribe,
+    api::{self, Error, Outcome, Request, ResultBody},
+};
+
+/// Carries out one request.
+pub(super) async fn execute(node: &Node, request: Request<'_>) -> Outcome {
+    let outcome = match request {
+        Request::Publish(request) => publish(node, request).await,
+        Request::Broadcast(request) => broadcast(node, request).await,
+        Request::Subscribe(request) => subscribe(node, *request).await,
+        Request::Unsubscribe(request) => {
+            let (target, channel) = (target_of(&request), request.channel.as_ref().into());
+            let request = UnsubscribeRequest { channel, reason: Unsubscribe::SERVER };
+            node.unsubscribe(target, request).await.map(|()| ResultBody::Empty)
+        }
+        Request::Disconnect(request) => {
+            let disconnect = match &request.disconnect {
+                Some((code, reason)) => Disconnect { code: *code, reason: reason.to_string().into() },
+                None => Disconnect::FORCE_NO_RECONNECT,
+            };
+            let whitelist = request.whitelist.iter().map(|client| client.as_ref().into()).collect();
+            node.disconnect(target_of(&request), DisconnectRequest { disconnect, whitelist }).await;
+            Ok(ResultBody::Empty)
+        }
+        Request::Refresh(request) => {
+            let info = if request.info.is_empty() { Payload::default() } else { json(request.info) };
+            let refresh = ServerRefresh { expire_at: request.expire_at, info };
+            node.refresh(target_of(&request), RefreshRequest { expired: request.expired, refresh }).await;
+            Ok(ResultBody::Empty)
+        }
+        Request::Presence(channel) => node.presence(&channel).wait().await.map(ResultBody::Presence),
+        Request::PresenceStats(channel) => {
+            node.presence_stats(&channel).wait().await.map(ResultBody::PresenceStats)
+        }
+        Request::History(request) => history(node, request).await,
+        Request::HistoryRemove(channel) => {
+            node.history_remove(&channel).wait().await.map(|()| ResultBody::Empty)
+        }
+        Request::Info => Ok(info(node).await),
+        Request::Rpc { method } if method.is_empty() => Err(ApiError::BAD_REQUEST),
+        Request::Rpc { .. } => Err(ApiError::METHOD_NOT_FOUND),
+        Request::Channels { pattern } => node.channels(&pattern).await.map(|channels| {
+            let mut channels: Vec<_> = channels.into_iter().collect();
+            channels.sort_unstable();
+            ResultBody::Channels(channels)
+        }),
+    };
+    outcome.map_err(error)
+}
+
+fn error(ApiError { code, message }: ApiError) -> Error {
+    Error { code, message }
+}
+
+pub(super) fn bad_request() -> Error {
+    error(ApiError::BAD_REQUEST)
+}
+
+pub(super) fn not_found() -> Error {
+    error(ApiError::METHOD_NOT_FOUND)
+}
+
+pub(super) fn internal_error() -> Error {
+    error(ApiError::INTERNAL)
+}
+
+type Operation = Result<ResultBody, ApiError>;
+
+/// A raw JSON value, copied out of the request.
+fn json(raw: &[u8]) -> Payload {
+    Payload::json(raw.to_vec())
+}
+
+/// `b64…` wins over the raw field.
+fn payload(raw: &[u8], base64: &str) -> Result<Payload, ApiError> {
+    match (base64, raw) {
+        ("", []) => Ok(Payload::default()),
+        ("", raw) => Ok(json(raw)),
+        (base64, _) => STANDARD.decode(base64).map(Payload::new).map_err(|_| ApiError::BAD_REQUEST),
+    }
+}
+
+fn publish_request(request: &api::Publish<'_>) -> Result<PublishRequest, ApiError> {
+    Ok(PublishRequest {
+        data: payload(request.data, &request.b64data)?,
+        skip_history: request.skip_history,
+        tags: request.tags.iter().map(|(key, value)| (key.as_ref().into(), value.as_ref().into())).collect(),
+        idempotency_key: request.idempotency_key.as_ref().into(),
+        delta: request.delta,
+        version: request.version,
+        version_epoch: request.version_epoch.as_ref().into(),
+    })
+}
+
+fn published(published: ports::Published) -> ResultBody {
+    let StreamPosition { offset, epoch } = published.position;
+    ResultBody::Publish { offset, epoch: epoch.as_str().into() }
+}
+
+async fn publish(node: &Node, request: api::Publish<'_>) -> Operation {
+    if request.channel.is_empty() {
+        return Err(ApiError::BAD_REQUEST);
+    }
+    node.publish(&request.channel, publish_request(&request)?).wait().await.map(published)
+}
+
+async fn broadcast(node: &Node, request: api::Publish<'_>) -> Operation {
+    if request.channels.is_empty() {
+        return Err(ApiError::BAD_REQUEST);
+    }
+    let publication = publish_request(&request)?;
+    let mut responses = Vec::with_capacity(request.channels.len());
+    for channel in &request.channels {
+        let response = node.publish_any(channel, publication.clone()).wait().await;
+        responses.push(response.map(published).map_err(error));
+    }
+    Ok(ResultBody::Broadcast(responses))
+}
+
+async fn subscribe(node: &Node, request: api::Subscribe<'_>) -> Operation {
+    let overrides = request.overrides;
+    let grant = ports::SubscriptionGrant {
+        info: payload(request.info, &request.b64info)?,
+        data: payload(request.data, &request.b64data)?,
+        overrides: ports::Overrides {
+            presence: overrides.presence,
+            join_leave: overrides.join_leave,
+            force_push_join_leave: overrides.force_push_join_leave,
+            force_recovery: overrides.force_recovery,
+            force_positioning: overrides.force_positioning,
+        },
+    };
+    let options = ServerSubscribe {
+        expire_at: Some(request.expire_at),
+        grant,
+        since: position(&request.recover_since),
+    };
+    let target = Target { user: request.user.as_ref().into(), client: request.client.as_ref().into() };
+    let request = SubscribeRequest { channel: request.channel.as_ref().into(), options };
+    node.subscribe(target, request).await.map(|()| ResultBody::Empty)
+}
+
+fn target_of(request: &api::Target<'_>) -> Target {
+    Target { user: request.user.as_ref().into(), client: request.client.as_ref().into() }
+}
+
+fn position(position: &Option<(u64, std::borrow::Cow<'_, str>)>) -> Option<StreamPosition> {
+    let (offset, epoch) = position.as_ref()?;
+    Some(StreamPosition { offset: *offset, epoch: Epoch::new(epoch) })
+}
+
+async fn history(node: &Node, request: api::History<'_>) -> Operation {
+    let page =
+        HistoryPage { limit: request.limit, since: position(&request.since), reverse: request.reverse };
+    let history = node.history(&request.channel, page).wait().await?;
+    let StreamPosition { offset, epoch } = history.top;
+    Ok(ResultBody::History { publications: history.publications, epoch: epoch.as_str().into(), offset })
+}
+
+async fn info(node: &Node) -> ResultBody {
+    let summary = node.summary().await;
+    ResultBody::Info(vec![api::Node {
+        uid: node.info.uid.to_string(),
+        name: node.info.name.to_string(),
+        version: node.info.version.to_string(),
+        num_clients: summary.clients as u32,
+        num_users: summary.users as u32,
+        num_channels: summary.channels as u32,
+        num_subs: summary.subscriptions as u32,
+        uptime: node.uptime_seconds() as u32,
+    }])
+}

@@ -1,0 +1,72 @@
+//! Tokens: who a client is and what it may subscribe to.
+//!
+//! A token is taken apart ([`jwt`]), its claims are decoded ([`claims`]), its signature is checked against the
+//! configured keys ([`keys`]), and the verdict follows one order of checks ([`TokenVerifier`]). Everything that can be
+//! prepared is prepared when the verifier is built, so that verifying allocates the decoded token and what the claims
+//! keep, and nothing else.
+//!
+//! What a verdict means for a connection (which error, which disconnect) is decided by the session, not here. Keys
+//! fetched from a JWKS endpoint are not supported yet; they would be a second source of keys beside [`keys::KeySet`],
+//! asked between decoding and checking, and are the reason for [`Answer`].
+
+mod claims;
+mod jwt;
+mod keys;
+mod token;
+mod verifier;
+
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use gyre_core::ports::{Answer, Authenticator, ConnectionClaims, SubscriptionClaims, TokenError};
+
+pub use jwt::TOKEN_BYTES_MAX;
+pub use keys::KeyError;
+pub use token::TokenRequest;
+pub use verifier::TokenVerifier;
+
+/// The verifiers of both kinds of tokens.
+pub struct Verifiers {
+    /// Verifies connection tokens (`client.token`).
+    pub connection: TokenVerifier,
+    /// Verifies subscription tokens (`client.subscription_token`); `None` leaves them to [`Self::connection`].
+    pub subscription: Option<TokenVerifier>,
+}
+
+/// The [`Authenticator`] of the server: verifies tokens with keys that a reload replaces as a whole.
+pub struct TokenAuthenticator(ArcSwap<Verifiers>);
+
+impl TokenAuthenticator {
+    /// An authenticator that starts with these verifiers.
+    pub fn new(verifiers: Verifiers) -> Self {
+        Self(ArcSwap::from_pointee(verifiers))
+    }
+
+    /// Uses other verifiers from now on. Tokens being verified at this moment are finished with the old ones.
+    pub fn replace(&self, verifiers: Verifiers) {
+        self.0.store(Arc::new(verifiers));
+    }
+}
+
+impl Authenticator for TokenAuthenticator {
+    fn connection(&self, token: &str, now: f64) -> Answer<Result<ConnectionClaims, TokenError>> {
+        let claims = self.0.load().connection.connection(token, now);
+        if let Err(error) = &claims {
+            tracing::debug!(%error, "connection token refused");
+        }
+        Answer::Ready(claims)
+    }
+
+    fn subscription(&self, token: &str, now: f64) -> Answer<Result<SubscriptionClaims, TokenError>> {
+        let verifiers = self.0.load();
+        let verifier = verifiers.subscription.as_ref().unwrap_or(&verifiers.connection);
+        let claims = verifier.subscription(token, now);
+        if let Err(error) = &claims {
+            tracing::debug!(%error, "subscription token refused");
+        }
+        Answer::Ready(claims)
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,187 @@
+//! Verifies tokens, in the one order of checks.
+
+use std::{borrow::Cow, collections::HashMap};
+
+use gyre_core::ports::{ConnectionClaims, SubscriptionClaims, TokenError};
+use regex::Regex;
+use serde_json::value::RawValue;
+
+use super::{
+    claims::{Audience, ConnectionToken, GrantClaims, RegisteredClaims, SubscriptionToken},
+    jwt::Jwt,
+    keys::{KeyError, KeySet, SignatureError},
+};
+use crate::config::TokenOptions;
+
+/// What a text claim must be.
+enum ClaimRule {
+    /// Exactly this.
+    Exact(String),
+    /// Something this pattern is found in, anywhere unless it is anchored.
+    Pattern(Regex),
+}
+
+/// Verifies tokens against one set of keys and rules.
+pub struct TokenVerifier {
+    keys: KeySet,
+    audience: Option<ClaimRule>,
+    issuer: Option<ClaimRule>,
+    user_id_claim: Option<String>,
+    skips_signature: bool,
+    refuses_anonymous: bool,
+    leeway: f64,
+}
+
+impl TokenVerifier {
+    /// Prepares the keys. Without any the verifier refuses every token.
+    ///
+    /// # Errors
+    /// If a configured key cannot be used.
+    pub fn new(options: TokenOptions) -> Result<Self, KeyError> {
+        let mut keys = KeySet::default();
+        // An empty secret is no secret: anybody could sign with it.
+        let valid_until = Some(options.hmac_previous_secret_key_valid_until).filter(|&until| until != 0);
+        let secrets = [(options.hmac_secret_key, None), (options.hmac_previous_secret_key, valid_until)];
+        for (secret, valid_until) in secrets.iter().filter(|(secret, _)| !secret.expose().is_empty()) {
+            keys.add_hmac(secret.expose(), *valid_until);
+        }
+        if !options.rsa_public_key.is_empty() {
+            keys.set_rsa(&options.rsa_public_key)?;
+        }
+        if !options.ecdsa_public_key.is_empty() {
+            keys.set_ecdsa(&options.ecdsa_public_key)?;
+        }
+        Ok(Self {
+            keys,
+            audience: ClaimRule::new(options.audience, options.audience_regex),
+            issuer: ClaimRule::new(options.issuer, options.issuer_regex),
+            user_id_claim: Some(options.user_id_claim).filter(|claim| !claim.is_empty()),
+            skips_signature: options.skip_signature,
+            refuses_anonymous: options.disallow_anonymous,
+            leeway: options.leeway.as_secs_f64(),
+        })
+    }
+
+    /// Verifies a connection token. `now` is Unix time in seconds.
+    ///
+    /// # Errors
+    /// The first check it fails.
+    pub fn connection(&self, token: &str, now: f64) -> Result<ConnectionClaims, TokenError> {
+        let jwt = Jwt::parse(token)?;
+        let registered: RegisteredClaims<'_> = jwt.claims()?;
+        let own: ConnectionToken<'_> = jwt.claims()?;
+        self.check_origin(&jwt, &registered, now)?;
+        if !own.channel.is_empty() {
+            return Err(invalid("it is a subscription token"));
+        }
+        self.check_time(&registered, now)?;
+        let exp = registered.exp;
+        let user = self.user(&jwt, registered)?;
+        if user.is_empty() && self.refuses_anonymous {
+            return Err(TokenError::AnonymousNotAllowed);
+        }
+        own.into_claims(user, exp)
+    }
+
+    /// Verifies a subscription token. `now` is Unix time in seconds.
+    ///
+    /// # Errors
+    /// The first check it fails.
+    pub fn subscription(&self, token: &str, now: f64) -> Result<SubscriptionClaims, TokenError> {
+        let jwt = Jwt::parse(token)?;
+        let registered: RegisteredClaims<'_> = jwt.claims()?;
+        let own: SubscriptionToken = jwt.claims()?;
+        let grant: GrantClaims<'_> = jwt.claims()?;
+        self.check_origin(&jwt, &registered, now)?;
+        if own.channel.is_empty() {
+            return Err(invalid("it names no channel"));
+        }
+        self.check_time(&registered, now)?;
+        let exp = registered.exp;
+        own.into_claims(self.user(&jwt, registered)?, exp, grant)
+    }
+
+    /// Who made the token, and for whom: patterns, signature, exact values, in this order.
+    fn check_origin(
+        &self,
+        jwt: &Jwt<'_>,
+        registered: &RegisteredClaims<'_>,
+        now: f64,
+    ) -> Result<(), TokenError> {
+        let issuer = registered.iss.as_deref().unwrap_or("");
+        if let Some(rule @ ClaimRule::Pattern(_)) = &self.issuer {
+            rule.check_issuer(issuer)?;
+        }
+        if let Some(rule @ ClaimRule::Pattern(_)) = &self.audience {
+            rule.check_audience(&registered.aud)?;
+        }
+        let header = jwt.header()?;
+        if !self.skips_signature {
+            self.keys.verify(&header.alg, jwt.signed(), jwt.signature(), now)?;
+        }
+        if let Some(rule @ ClaimRule::Exact(_)) = &self.audience {
+            rule.check_audience(&registered.aud)?;
+        }
+        if let Some(rule @ ClaimRule::Exact(_)) = &self.issuer {
+            rule.check_issuer(issuer)?;
+        }
+        Ok(())
+    }
+
+    /// Both ends are exclusive: a token that expires now has expired.
+    fn check_time(&self, registered: &RegisteredClaims<'_>, now: f64) -> Result<(), TokenError> {
+        let is_expired = registered.exp.is_some_and(|exp| exp.0 <= now - self.leeway);
+        let is_early = registered.nbf.is_some_and(|nbf| nbf.0 >= now + self.leeway);
+        if is_expired || is_early { Err(TokenError::Expired) } else { Ok(()) }
+    }
+
+    fn user(&self, jwt: &Jwt<'_>, registered: RegisteredClaims<'_>) -> Result<Box<str>, TokenError> {
+        let Some(name) = &self.user_id_claim else { return Ok(registered.sub) };
+        let claims: HashMap<Cow<'_, str>, &RawValue> = jwt.claims()?;
+        let Some(value) = claims.get(name.as_str()) else { return Ok("".into()) };
+        match value.get() {
+            "null" => Ok("".into()),
+            text if text.starts_with('"') => {
+                serde_json::from_str(text).map_err(|error| invalid(&format!("{name}: {error}")))
+            }
+            // A number or anything else is the user by its text.
+            text => Ok(text.into()),
+        }
+    }
+}
+
+impl ClaimRule {
+    /// The configuration allows only one of the two.
+    fn new(exact: String, pattern: Option<Regex>) -> Option<Self> {
+        let exact = Some(exact).filter(|text| !text.is_empty()).map(Self::Exact);
+        pattern.map(Self::Pattern).or(exact)
+    }
+
+    fn accepts(&self, value: &str) -> bool {
+        match self {
+            Self::Exact(text) => text == value,
+            Self::Pattern(pattern) => pattern.is_match(value),
+        }
+    }
+
+    fn check_issuer(&self, issuer: &str) -> Result<(), TokenError> {
+        if self.accepts(issuer) { Ok(()) } else { Err(invalid("it is of another issuer")) }
+    }
+
+    fn check_audience(&self, audience: &Audience) -> Result<(), TokenError> {
+        if audience.any(|audience| self.accepts(audience)) {
+            return Ok(());
+        }
+        Err(invalid("it is for another audience"))
+    }
+}
+
+impl From<SignatureError> for TokenError {
+    fn from(error: SignatureError) -> Self {
+        Self::Invalid { reason: error.to_string() }
+    }
+}
+
+fn invalid(reason: &str) -> TokenError {
+    TokenError::Invalid { reason: reason.to_owned() }
+}

@@ -1,0 +1,144 @@
+//! Configuration: files, environment and flags to plain options.
+//!
+//! Flags win over the environment, the environment over the file, the file over the defaults laid below (development
+//! mode's), those over the built-in ones. Reading never touches the process: the environment is handed in, so a reload
+//! is the same call again. All problems are reported at once, each with its key and the fix.
+
+pub mod duration;
+mod env;
+mod flat;
+mod read;
+mod resolve;
+pub mod schema;
+mod source;
+mod validate;
+
+use std::{fmt, path::PathBuf};
+
+use serde_json::Value;
+
+pub use env::Environment;
+pub use read::Section;
+pub use resolve::{
+    ApiSettings, HttpServer, Pem, Resolved, TokenOptions, WebSocketOptions, WebTransportOptions,
+    resolve_origins,
+};
+
+/// Something that makes the configuration unusable.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Problem {
+    /// Dotted path of the key; empty for the file as a whole.
+    pub path: String,
+    /// What is wrong.
+    pub message: String,
+    /// What to do about it.
+    pub fix: String,
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if !self.path.is_empty() {
+            write!(f, "{}: ", self.path)?;
+        }
+        write!(f, "{} ({})", self.message, self.fix)
+    }
+}
+
+/// Something odd that does not stop the server.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Warning {
+    /// What is odd, with its place.
+    pub message: String,
+    /// The key is unknown: `checkconfig --strict` fails on it.
+    pub is_unknown_key: bool,
+}
+
+impl Warning {
+    fn new(message: impl Into<String>) -> Self {
+        Self { message: message.into(), is_unknown_key: false }
+    }
+
+    /// A key nobody knows, with the nearest one that is known.
+    fn unknown_key(path: &str, keys: &[schema::Key]) -> Self {
+        let name = path.rsplit('.').next().unwrap_or(path);
+        let nearest = keys.iter().map(|key| (distance(name, key.name), key.name)).min();
+        let hint = match nearest {
+            Some((distance, nearest)) if distance <= 1 + name.len() / 4 => {
+                format!("; did you mean \"{nearest}\"?")
+            }
+            _ => String::new(),
+        };
+        Self { message: format!("unknown key \"{path}\" is ignored{hint}"), is_unknown_key: true }
+    }
+}
+
+/// How many letters have to change.
+fn distance(a: &str, b: &str) -> usize {
+    let mut row: Vec<usize> = (0..=b.len()).collect();
+    for (i, x) in a.bytes().enumerate() {
+        let mut diagonal = row[0];
+        row[0] = i + 1;
+        for (j, y) in b.bytes().enumerate() {
+            let replace = diagonal + usize::from(x != y);
+            diagonal = row[j + 1];
+            row[j + 1] = replace.min(row[j] + 1).min(row[j + 1] + 1);
+        }
+    }
+    row[b.len()]
+}
+
+/// Where a configuration comes from.
+#[derive(Debug, Default)]
+pub struct Sources {
+    /// The file; `None` for none.
+    pub file: Option<PathBuf>,
+    /// A missing file is a warning, not a problem.
+    pub may_be_missing: bool,
+    /// The environment's variables.
+    pub environment: Environment,
+    /// Flags given, by dotted key.
+    pub flags: Vec<(String, Value)>,
+    /// Defaults laid under everything else.
+    pub defaults_below: Value,
+}
+
+/// A configuration that can be used.
+#[derive(Debug)]
+pub struct Loaded {
+    /// Typed values of all keys.
+    pub raw: Section,
+    /// Options for each part of the server.
+    pub resolved: Resolved,
+    /// What is odd about it.
+    pub warnings: Vec<Warning>,
+}
+
+/// Reads, checks and resolves a configuration.
+///
+/// # Errors
+/// All problems found.
+pub fn load(sources: &Sources) -> Result<Loaded, Vec<Problem>> {
+    let mut findings = read::Findings::default();
+    let mut tree = match &sources.file {
+        None => Value::Object(Default::default()),
+        Some(path) => source::read_file(path, sources.may_be_missing, &mut findings),
+    };
+    source::lower_case(&mut tree);
+    flat::translate(&mut tree, &sources.environment, &mut findings);
+    sources.environment.apply(&mut tree, &mut findings);
+    for (path, value) in &sources.flags {
+        source::set(&mut tree, path, value.clone());
+    }
+    source::lay_below(&mut tree, &sources.defaults_below);
+    sources.environment.substitute(schema::ROOT, &mut tree, "", &mut findings);
+    let raw = read::read(schema::ROOT, &tree, "", &mut findings);
+    validate::validate(&raw, &mut findings);
+    let resolved = resolve::resolve(&raw, &mut findings);
+    match (findings.problems.is_empty(), resolved) {
+        (true, Some(resolved)) => Ok(Loaded { raw, resolved, warnings: findings.warnings }),
+        _ => Err(findings.problems),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,282 @@
+//! From a tree of JSON, YAML or TOML to typed values by the table of keys.
+//!
+//! Types are taken weakly, as the reference does: `"8000"` is a number, `1` is true, a text is a list of one. Every
+//! problem is collected with its path; reading goes on.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use serde_json::{Map, Value};
+
+use super::{
+    Problem, Warning, duration,
+    schema::{Key, Kind},
+};
+
+/// The values of one object: those given, and the defaults of those that are not.
+#[derive(Clone, Debug, Default)]
+pub struct Section {
+    values: BTreeMap<&'static str, Setting>,
+}
+
+#[derive(Clone, Debug)]
+enum Setting {
+    Bool(bool),
+    Int(i64),
+    Text(String),
+    Duration(Duration),
+    List(Vec<String>),
+    Map(Vec<(String, String)>),
+    Object(Section),
+    Objects(Vec<Section>),
+    Opaque(Value),
+}
+
+/// Reads values are asked by name; the table has each of them, which a test of the whole configuration proves.
+macro_rules! getter {
+    ($(#[$doc:meta])* $name:ident $variant:ident -> $type:ty, $convert:expr) => {
+        $(#[$doc])*
+        pub fn $name(&self, name: &str) -> $type {
+            match self.values.get(name) {
+                Some(Setting::$variant(value)) => $convert(value),
+                _ => {
+                    debug_assert!(false, "no such key: {name}");
+                    Default::default()
+                }
+            }
+        }
+    };
+}
+
+impl Section {
+    getter!(
+        /// The value of a boolean key.
+        bool Bool -> bool, |value: &bool| *value
+    );
+    getter!(
+        /// The value of a number.
+        int Int -> i64, |value: &i64| *value
+    );
+    getter!(
+        /// The value of a text.
+        text Text -> &str, |value| -> &str { value }
+    );
+    getter!(
+        /// The value of a duration.
+        duration Duration -> Duration, |value: &Duration| *value
+    );
+    getter!(
+        /// The value of a list.
+        list List -> &[String], |value| -> &[String] { value }
+    );
+    getter!(
+        /// The value of a map.
+        map Map -> &[(String, String)], |value| -> &[(String, String)] { value }
+    );
+    getter!(
+        /// The objects of a list.
+        objects Objects -> &[Section], |value| -> &[Section] { value }
+    );
+
+    /// The object of a key.
+    pub fn object(&self, name: &str) -> &Section {
+        static EMPTY: Section = Section { values: BTreeMap::new() };
+        match self.values.get(name) {
+            Some(Setting::Object(section)) => section,
+            _ => &EMPTY,
+        }
+    }
+
+    /// The object at a dotted path.
+    pub fn at(&self, path: &str) -> &Section {
+        path.split('.').fold(self, |section, name| section.object(name))
+    }
+
+    /// What was given for a key whose feature comes later.
+    pub fn opaque(&self, name: &str) -> &Value {
+        match self.values.get(name) {
+            Some(Setting::Opaque(value)) => value,
+            _ => &Value::Null,
+        }
+    }
+
+    /// A number that cannot be negative.
+    pub fn size(&self, name: &str) -> usize {
+        usize::try_from(self.int(name)).unwrap_or(0)
+    }
+}
+
+/// What was found besides values.
+#[derive(Debug, Default)]
+pub(super) struct Findings {
+    /// What makes the configuration unusable.
+    pub(super) problems: Vec<Problem>,
+    /// What is odd.
+    pub(super) warnings: Vec<Warning>,
+}
+
+impl Findings {
+    /// Notes a problem.
+    pub(super) fn problem(&mut self, path: &str, message: impl Into<String>, fix: impl Into<String>) {
+        self.problems.push(Problem { path: path.into(), message: message.into(), fix: fix.into() });
+    }
+}
+
+/// Reads an object by its table.
+pub(super) fn read(keys: &'static [Key], tree: &Value, path: &str, findings: &mut Findings) -> Section {
+    static NONE: Value = Value::Null;
+    let empty = Map::new();
+    let object = match tree {
+        Value::Object(object) => object,
+        Value::Null => &empty,
+        _ => {
+            findings.problem(path, "must be an object", "write it as { … }");
+            &empty
+        }
+    };
+    for name in object.keys().filter(|name| !keys.iter().any(|key| key.name == **name)) {
+        findings.warnings.push(Warning::unknown_key(&join(path, name), keys));
+    }
+    let values = keys.iter().map(|key| {
+        let given = object.get(key.name).unwrap_or(&NONE);
+        (key.name, setting(key, given, &join(path, key.name), findings))
+    });
+    Section { values: values.collect() }
+}
+
+fn join(path: &str, name: &str) -> String {
+    if path.is_empty() { name.into() } else { format!("{path}.{name}") }
+}
+
+fn setting(key: &Key, given: &Value, path: &str, findings: &mut Findings) -> Setting {
+    let is_given = !given.is_null();
+    let mut wrong = |what: &str, fix: &str| {
+        let shown = if given.to_string().len() > 60 { "the value".to_owned() } else { given.to_string() };
+        findings.problem(path, format!("{shown} is not {what}"), fix);
+    };
+    match key.kind {
+        Kind::Bool => Setting::Bool(match given {
+            Value::Null => key.default == "true",
+            Value::Bool(value) => *value,
+            Value::Number(number) => number.as_f64() != Some(0.0),
+            Value::String(text) => match &**text {
+                "1" | "t" | "T" | "true" | "TRUE" | "True" => true,
+                "0" | "f" | "F" | "false" | "FALSE" | "False" | "" => false,
+                _ => {
+                    wrong("true or false", "write true or false");
+                    false
+                }
+            },
+            _ => {
+                wrong("true or false", "write true or false");
+                false
+            }
+        }),
+        Kind::Int => Setting::Int(match given {
+            Value::Null => key.default.parse().unwrap_or(0),
+            Value::Number(number) if number.as_i64().is_some() => number.as_i64().unwrap_or(0),
+            Value::Bool(value) => i64::from(*value),
+            Value::String(text) => parse_int(text).unwrap_or_else(|| {
+                wrong("a whole number", "write a number");
+                0
+            }),
+            _ => {
+                wrong("a whole number", "write a number");
+                0
+            }
+        }),
+        Kind::Text | Kind::Pem => Setting::Text(match given {
+            Value::Null => key.default.into(),
+            Value::String(text) => text.clone(),
+            Value::Number(number) => number.to_string(),
+            Value::Bool(value) => value.to_string(),
+            _ => {
+                wrong("a text", "write it in quotes");
+                String::new()
+            }
+        }),
+        Kind::Duration => Setting::Duration(match given {
+            Value::Null => duration::parse(key.default).unwrap_or_default(),
+            // A bare number counts nanoseconds, as in the reference.
+            Value::Number(number) if number.as_u64().is_some() => {
+                Duration::from_nanos(number.as_u64().unwrap_or(0))
+            }
+            Value::String(text) => duration::parse(text).unwrap_or_else(|| {
+                wrong("a duration", "write a number with its unit, such as \"25s\" or \"1m30s\"");
+                Duration::ZERO
+            }),
+            _ => {
+                wrong("a duration", "write a number with its unit, such as \"25s\" or \"1m30s\"");
+                Duration::ZERO
+            }
+        }),
+        Kind::List => Setting::List(match given {
+            Value::Null => key.default.split_whitespace().map(String::from).collect(),
+            Value::Array(items) if items.iter().all(is_scalar) => items.iter().map(scalar_text).collect(),
+            item if is_scalar(item) => vec![scalar_text(item)],
+            _ => {
+                wrong("a list of texts", "write it as [\"…\", \"…\"]");
+                Vec::new()
+            }
+        }),
+        Kind::Map => Setting::Map(read_map(given).unwrap_or_else(|| {
+            wrong("a map of texts", "write it as {\"name\": \"value\"}");
+            Vec::new()
+        })),
+        Kind::Object(keys) => Setting::Object(read(keys, given, path, findings)),
+        Kind::Objects(keys) => Setting::Objects(match given {
+            Value::Array(items) => items
+                .iter()
+                .enumerate()
+                .map(|(i, item)| read(keys, item, &format!("{path}[{i}]"), findings))
+                .collect(),
+            _ => {
+                if is_given {
+                    findings.problem(path, "must be a list of objects", "write it as [{ … }]");
+                }
+                Vec::new()
+            }
+        }),
+        Kind::Opaque => Setting::Opaque(given.clone()),
+    }
+}
+
+/// A number as Go reads it with base 0.
+fn parse_int(text: &str) -> Option<i64> {
+    let (digits, radix) = match text.as_bytes() {
+        [b'0', b'x' | b'X', ..] => (&text[2..], 16),
+        [b'0', b'b' | b'B', ..] => (&text[2..], 2),
+        [b'0', b'o' | b'O', ..] => (&text[2..], 8),
+        _ => (text, 10),
+    };
+    i64::from_str_radix(digits, radix).ok()
+}
+
+fn is_scalar(value: &Value) -> bool {
+    matches!(value, Value::String(_) | Value::Number(_) | Value::Bool(_))
+}
+
+fn scalar_text(value: &Value) -> String {
+    value.as_str().map_or_else(|| value.to_string(), String::from)
+}
+
+/// A map in either form; `None` if it is neither, or names a key twice.
+fn read_map(given: &Value) -> Option<Vec<(String, String)>> {
+    match given {
+        Value::Null => Some(Vec::new()),
+        Value::Object(object) => {
+            object.iter().map(|(name, value)| Some((name.clone(), value.as_str()?.into()))).collect()
+        }
+        Value::Array(items) => {
+            let mut entries: Vec<(String, String)> = Vec::new();
+            for item in items {
+                let (name, value) = (item.get("key")?.as_str()?, item.get("value")?.as_str()?);
+                if entries.iter().any(|(known, _)| known == name) {
+                    return None;
+                }
+                entries.push((name.into(), value.into()));
+            }
+            Some(entries)
+        }
+        _ => None,
+    }
+}

@@ -1,0 +1,454 @@
+//! From typed values to the options each part of the server owns.
+
+use std::{num::NonZeroUsize, sync::Arc, time::Duration};
+
+use base64::{Engine, engine::general_purpose::STANDARD};
+use globset::{Glob, GlobSetBuilder};
+use gyre_core::{
+    channel::{
+        CallRights, ChannelOptions, DataFormat, HistoryOptions, Namespaces, RecoveryMode, SubscribeRights,
+        SubscriptionKind,
+    },
+    limits::Limits,
+    rules::{ConnectRules, PersonalChannel, Rules},
+};
+use gyre_h3::Dialects;
+use gyre_transport::http::OriginPolicy;
+use regex::Regex;
+
+use super::{Section, read::Findings};
+use crate::secret::Secret;
+
+/// Options for each part of the server.
+#[derive(Clone, Debug)]
+pub struct Resolved {
+    /// Listeners and TLS.
+    pub server: HttpServer,
+    /// What applies to sessions.
+    pub rules: Rules,
+    /// `client.token`.
+    pub connection_token: TokenOptions,
+    /// `client.subscription_token`, if enabled.
+    pub subscription_token: Option<TokenOptions>,
+    /// `client.allowed_origins`.
+    pub origins: OriginPolicy,
+    /// `client.user_id_http_header`.
+    pub user_header: Option<Box<str>>,
+    /// `http_api`.
+    pub api: ApiSettings,
+    /// `websocket`.
+    pub websocket: Option<WebSocketOptions>,
+    /// `webtransport`.
+    pub webtransport: Option<WebTransportOptions>,
+    /// Paths of the endpoints that are enabled.
+    pub health: Option<Box<str>>,
+    /// `init`.
+    pub init: Option<Box<str>>,
+    /// `prometheus`.
+    pub prometheus: Option<Box<str>>,
+    /// `shutdown.timeout`.
+    pub shutdown_timeout: Duration,
+    /// `log.level`.
+    pub log_level: String,
+    /// `log.file`.
+    pub log_file: Option<String>,
+    /// `pid_file`.
+    pub pid_file: Option<String>,
+    /// `node.name`.
+    pub node_name: Option<String>,
+}
+
+/// Listeners and TLS.
+#[derive(Clone, Debug)]
+pub struct HttpServer {
+    /// Host to listen on.
+    pub address: String,
+    /// Port to listen on.
+    pub port: u16,
+    /// Host and port of API, metrics and health, if they are apart.
+    pub internal: Option<(String, u16)>,
+    /// TLS of the external port.
+    pub tls: Option<Pem>,
+    /// TLS of the internal port.
+    pub internal_tls: Option<Pem>,
+    /// HTTP/3 on the UDP port of the same number.
+    pub http3: bool,
+    /// HTTP/2 without TLS.
+    pub h2c: bool,
+}
+
+/// PEM texts for a TLS server.
+#[derive(Clone, Debug)]
+pub struct Pem {
+    /// Certificate chain.
+    pub certificates: Vec<u8>,
+    /// Private key.
+    pub key: Secret<Vec<u8>>,
+    /// Authorities of client certificates.
+    pub client_authorities: Option<Vec<u8>>,
+}
+
+/// How tokens are verified.
+#[derive(Clone, Debug, Default)]
+#[expect(missing_docs, reason = "each is the key of that name below `client.token`")]
+pub struct TokenOptions {
+    pub hmac_secret_key: Secret<String>,
+    pub hmac_previous_secret_key: Secret<String>,
+    pub hmac_previous_secret_key_valid_until: i64,
+    pub rsa_public_key: String,
+    pub ecdsa_public_key: String,
+    pub audience: String,
+    pub audience_regex: Option<Regex>,
+    pub issuer: String,
+    pub issuer_regex: Option<Regex>,
+    pub user_id_claim: String,
+    pub leeway: Duration,
+    /// `client.insecure_skip_token_signature_verify`.
+    pub skip_signature: bool,
+    /// `client.disallow_anonymous_connection_tokens`.
+    pub disallow_anonymous: bool,
+}
+
+/// The HTTP API.
+#[derive(Clone, Debug)]
+pub struct ApiSettings {
+    /// Where it is served; `None` if disabled.
+    pub prefix: Option<Box<str>>,
+    /// On the external port as well.
+    pub external: bool,
+    /// `http_api.key`.
+    pub key: Option<Secret<String>>,
+    /// `http_api.insecure`.
+    pub insecure: bool,
+    /// `http_api.error_mode: transport`.
+    pub transport_errors: bool,
+}
+
+/// The WebSocket endpoint.
+#[derive(Clone, Debug)]
+pub struct WebSocketOptions {
+    /// Where it is served.
+    pub prefix: Box<str>,
+    /// `message_size_limit`.
+    pub message_bytes_max: usize,
+}
+
+/// The WebTransport endpoint.
+#[derive(Clone, Debug)]
+#[expect(missing_docs, reason = "each is the key of that name below `webtransport`")]
+pub struct WebTransportOptions {
+    pub prefix: Box<str>,
+    pub message_bytes_max: usize,
+    pub dialects: Dialects,
+    pub session_limit: usize,
+    pub stream_open_timeout: Duration,
+    pub close_timeout: Duration,
+    pub close_linger: Duration,
+    pub ascii_json: bool,
+    pub refused_user_agents: Vec<String>,
+}
+
+/// Version and edition, as clients and `info` see it.
+const VERSION: &str = concat!(env!("CARGO_PKG_VERSION"), " OSS");
+
+/// Resolves everything. `None` if something is missing that the findings tell of.
+pub(super) fn resolve(raw: &Section, findings: &mut Findings) -> Option<Resolved> {
+    let client = raw.object("client");
+    let subscription_token = client.object("subscription_token");
+    Some(Resolved {
+        server: server(raw, findings),
+        rules: rules(raw),
+        connection_token: token(client.object("token"), client),
+        subscription_token: subscription_token.bool("enabled").then(|| token(subscription_token, client)),
+        origins: resolve_origins(client.list("allowed_origins")),
+        user_header: non_empty(client.text("user_id_http_header")).map(Into::into),
+        api: api(raw.object("http_api")),
+        websocket: websocket(raw.object("websocket")),
+        webtransport: webtransport(raw.object("webtransport")),
+        health: endpoint(raw.object("health")),
+        init: endpoint(raw.object("init")),
+        prometheus: endpoint(raw.object("prometheus")),
+        shutdown_timeout: raw.object("shutdown").duration("timeout"),
+        log_level: raw.object("log").text("level").to_lowercase(),
+        log_file: non_empty(raw.object("log").text("file")).map(Into::into),
+        pid_file: non_empty(raw.text("pid_file")).map(Into::into),
+        node_name: non_empty(raw.object("node").text("name")).map(Into::into),
+    })
+}
+
+fn non_empty(text: &str) -> Option<&str> {
+    (!text.is_empty()).then_some(text)
+}
+
+/// A path without trailing slash; none is the root.
+fn prefix(text: &str) -> Box<str> {
+    match text.trim_end_matches('/') {
+        "" => "/".into(),
+        prefix => prefix.into(),
+    }
+}
+
+fn endpoint(section: &Section) -> Option<Box<str>> {
+    section.bool("enabled").then(|| prefix(section.text("handler_prefix")))
+}
+
+/// Decides by patterns over the origin in lower case; none lets no page in.
+pub fn resolve_origins(patterns: &[String]) -> OriginPolicy {
+    let mut builder = GlobSetBuilder::new();
+    for glob in patterns.iter().filter_map(|pattern| Glob::new(&pattern.to_lowercase()).ok()) {
+        builder.add(glob);
+    }
+    let set = builder.build().unwrap_or_default();
+    OriginPolicy::new(move |origin| set.is_match(origin))
+}
+
+fn server(raw: &Section, findings: &mut Findings) -> HttpServer {
+    let server = raw.object("http_server");
+    let port = u16::try_from(server.int("port")).unwrap_or(8000);
+    let address = server.text("address").to_owned();
+    let internal_port = server.text("internal_port").parse().ok().filter(|&internal| internal != port);
+    let internal = internal_port.map(|port| {
+        let address = non_empty(server.text("internal_address")).unwrap_or(&address).to_owned();
+        (address, port)
+    });
+    let tls = tls(server.object("tls"), "http_server.tls", findings);
+    let own_internal_tls = server.object("internal_tls");
+    let internal_tls = match own_internal_tls.bool("enabled") {
+        true => self::tls(own_internal_tls, "http_server.internal_tls", findings),
+        false if server.bool("tls_external") => None,
+        false => tls.clone(),
+    };
+    if server.object("tls_autocert").bool("enabled") && tls.is_none() {
+        findings.warnings.push(super::Warning::new(
+            "http_server.tls_autocert is accepted, but this version obtains no certificates: the server runs without TLS \
+             and HTTP/3",
+        ));
+    }
+    HttpServer {
+        http3: server.object("http3").bool("enabled") && tls.is_some(),
+        address,
+        port,
+        internal,
+        tls,
+        internal_tls,
+        h2c: server.bool("h2c_external"),
+    }
+}
+
+fn tls(section: &Section, path: &str, findings: &mut Findings) -> Option<Pem> {
+    if !section.bool("enabled") {
+        return None;
+    }
+    let (certificate, key) = (section.text("cert_pem"), section.text("key_pem"));
+    if certificate.is_empty() || key.is_empty() {
+        findings.problem(path, "cert_pem and key_pem are needed", "name the files of certificate and key");
+        return None;
+    }
+    let mut read = |name: &str| match pem(section.text(name)) {
+        Ok(pem) => Some(pem),
+        Err(message) => {
+            findings.problem(
+                &format!("{path}.{name}"),
+                message,
+                "give PEM, its base64, or the path of a PEM file",
+            );
+            None
+        }
+    };
+    let (certificates, key) = (read("cert_pem"), read("key_pem"));
+    let client_authorities = non_empty(section.text("client_ca_pem")).and_then(|_| read("client_ca_pem"));
+    let pem = Pem { certificates: certificates?, key: Secret::new(key?), client_authorities };
+    if let Err(error) =
+        gyre_transport::tls::CertificateResolver::from_pem(&pem.certificates, pem.key.expose())
+    {
+        findings.problem(path, error.to_string(), "check that certificate and key belong together");
+        return None;
+    }
+    Some(pem)
+}
+
+/// PEM as text, as base64 of text, or in a file.
+fn pem(given: &str) -> Result<Vec<u8>, String> {
+    const MARK: &str = "-----BEGIN";
+    if given.contains(MARK) {
+        return Ok(given.into());
+    }
+    if let Ok(decoded) = STANDARD.decode(given.trim())
+        && String::from_utf8_lossy(&decoded).contains(MARK)
+    {
+        return Ok(decoded);
+    }
+    match std::fs::read(given) {
+        Ok(content) if String::from_utf8_lossy(&content).contains(MARK) => Ok(content),
+        Ok(_) => Err(format!("the file {given} holds no PEM")),
+        Err(error) => Err(format!("neither PEM nor a readable file: {error}")),
+    }
+}
+
+fn rules(raw: &Section) -> Rules {
+    let (client, channel) = (raw.object("client"), raw.object("channel"));
+    let personal = client.object("subscribe_to_user_personal_channel");
+    let rpc_ping = raw.at("rpc.ping");
+    Rules {
+        limits: limits(client, channel),
+        namespaces: namespaces(channel),
+        connect: ConnectRules {
+            allow_anonymous_without_token: client.bool("allow_anonymous_connect_without_token"),
+            insecure: client.bool("insecure"),
+            include_server_time: client.bool("connect_include_server_time"),
+            personal_channel: personal
+                .bool("enabled")
+                .then(|| PersonalChannel { namespace: personal.text("personal_channel_namespace").into() }),
+        },
+        rpc_ping: rpc_ping.bool("enabled").then(|| rpc_ping.text("method").into()),
+        version: VERSION.into(),
+    }
+}
+
+fn limits(client: &Section, channel: &Section) -> Limits {
+    Limits {
+        ping_interval: client.duration("ping_interval"),
+        pong_timeout: client.duration("pong_timeout"),
+        stale_close_delay: client.duration("stale_close_delay"),
+        expired_close_delay: client.duration("expired_close_delay"),
+        expired_sub_close_delay: client.duration("expired_sub_close_delay"),
+        presence_update_interval: client.duration("presence_update_interval"),
+        channel_position_check_delay: client.duration("channel_position_check_delay"),
+        channel_limit: client.size("channel_limit"),
+        channel_length_max: channel.size("max_length"),
+        queue_bytes_max: client.size("queue_max_size"),
+        history_publications_max: client.size("history_max_publication_limit"),
+        recovery_publications_max: client.size("recovery_max_publication_limit"),
+        connection_limit: client.size("connection_limit"),
+        connection_rate_limit: client.size("connection_rate_limit"),
+        user_connection_limit: client.size("user_connection_limit"),
+        ..Limits::default()
+    }
+}
+
+fn namespaces(channel: &Section) -> Namespaces {
+    let named = channel.objects("namespaces").iter();
+    Namespaces {
+        without_namespace: Arc::new(options(channel.object("without_namespace"), channel)),
+        named: named.map(|n| (n.text("name").into(), Arc::new(options(n, channel)))).collect(),
+        private_prefix: channel.text("private_prefix").into(),
+        namespace_boundary: channel.text("namespace_boundary").into(),
+        user_boundary: channel.text("user_boundary").into(),
+        user_separator: channel.text("user_separator").into(),
+        history_meta_ttl: channel.duration("history_meta_ttl"),
+    }
+}
+
+fn options(options: &Section, channel: &Section) -> ChannelOptions {
+    let rights = |call: &str| CallRights {
+        client: options.bool(&format!("allow_{call}_for_client")),
+        subscriber: options.bool(&format!("allow_{call}_for_subscriber")),
+        anonymous: options.bool(&format!("allow_{call}_for_anonymous")),
+    };
+    let meta_ttl = match options.duration("history_meta_ttl") {
+        Duration::ZERO => channel.duration("history_meta_ttl"),
+        own => own,
+    };
+    let ttl = options.duration("history_ttl");
+    let size = NonZeroUsize::new(options.size("history_size")).filter(|_| !ttl.is_zero());
+    let format = non_empty(options.text("publication_data_format"));
+    ChannelOptions {
+        presence: options.bool("presence"),
+        join_leave: options.bool("join_leave"),
+        force_push_join_leave: options.bool("force_push_join_leave"),
+        history: size.map(|size| HistoryOptions { size, ttl, meta_ttl }),
+        force_positioning: options.bool("force_positioning"),
+        allow_positioning: options.bool("allow_positioning"),
+        force_recovery: options.bool("force_recovery"),
+        allow_recovery: options.bool("allow_recovery"),
+        recovery_mode: match options.text("force_recovery_mode") {
+            "cache" => RecoveryMode::Cache,
+            _ => RecoveryMode::Stream,
+        },
+        auto_cache_recover: options.bool("auto_cache_recover"),
+        allow_delta_fossil: options.list("allowed_delta_types").iter().any(|kind| kind == "fossil"),
+        delta_publish: options.bool("delta_publish"),
+        allow_tags_filter: options.bool("allow_tags_filter"),
+        subscribe: SubscribeRights {
+            client: options.bool("allow_subscribe_for_client"),
+            anonymous: options.bool("allow_subscribe_for_anonymous"),
+        },
+        publish: rights("publish"),
+        presence_call: rights("presence"),
+        history_call: rights("history"),
+        allow_user_limited_channels: options.bool("allow_user_limited_channels"),
+        channel_regex: non_empty(options.text("channel_regex")).and_then(|pattern| Regex::new(pattern).ok()),
+        data_format: match format.unwrap_or(channel.text("publication_data_format")) {
+            "json" => DataFormat::Json,
+            "json_object" => DataFormat::JsonObject,
+            "binary" => DataFormat::Binary,
+            _ => DataFormat::NonEmpty,
+        },
+        kind: match options.text("subscription_type") {
+            "map" => SubscriptionKind::Map,
+            "map_clients" => SubscriptionKind::MapClients,
+            "map_users" => SubscriptionKind::MapUsers,
+            "shared_poll" => SubscriptionKind::SharedPoll,
+            _ => SubscriptionKind::Stream,
+        },
+    }
+}
+
+fn token(token: &Section, client: &Section) -> TokenOptions {
+    let regex = |name: &str| non_empty(token.text(name)).and_then(|pattern| Regex::new(pattern).ok());
+    TokenOptions {
+        hmac_secret_key: Secret::new(token.text("hmac_secret_key").into()),
+        hmac_previous_secret_key: Secret::new(token.text("hmac_previous_secret_key").into()),
+        hmac_previous_secret_key_valid_until: token.int("hmac_previous_secret_key_valid_until"),
+        rsa_public_key: token.text("rsa_public_key").into(),
+        ecdsa_public_key: token.text("ecdsa_public_key").into(),
+        audience: token.text("audience").into(),
+        audience_regex: regex("audience_regex"),
+        issuer: token.text("issuer").into(),
+        issuer_regex: regex("issuer_regex"),
+        user_id_claim: token.text("user_id_claim").into(),
+        leeway: token.duration("leeway"),
+        skip_signature: client.bool("insecure_skip_token_signature_verify"),
+        disallow_anonymous: client.bool("disallow_anonymous_connection_tokens"),
+    }
+}
+
+fn api(api: &Section) -> ApiSettings {
+    ApiSettings {
+        prefix: (!api.bool("disabled")).then(|| prefix(api.text("handler_prefix"))),
+        external: api.bool("external"),
+        key: non_empty(api.text("key")).map(|key| Secret::new(key.into())),
+        insecure: api.bool("insecure"),
+        transport_errors: api.text("error_mode") == "transport",
+    }
+}
+
+/// 0 means the default.
+fn message_limit(section: &Section) -> usize {
+    match section.size("message_size_limit") {
+        0 => 65_536,
+        limit => limit,
+    }
+}
+
+fn websocket(section: &Section) -> Option<WebSocketOptions> {
+    (!section.bool("disabled")).then(|| WebSocketOptions {
+        prefix: prefix(section.text("handler_prefix")),
+        message_bytes_max: message_limit(section),
+    })
+}
+
+fn webtransport(section: &Section) -> Option<WebTransportOptions> {
+    let has = |dialect: &str| section.list("dialects").iter().any(|known| known == dialect);
+    section.bool("enabled").then(|| WebTransportOptions {
+        prefix: prefix(section.text("handler_prefix")),
+        message_bytes_max: message_limit(section),
+        dialects: Dialects { draft02: has("02"), draft07: has("07"), draft13: has("13") },
+        session_limit: section.size("session_limit"),
+        stream_open_timeout: section.duration("stream_open_timeout"),
+        close_timeout: section.duration("close_timeout"),
+        close_linger: section.duration("close_linger"),
+        ascii_json: section.bool("ascii_json"),
+        refused_user_agents: section.list("refused_user_agents").to_vec(),
+    })
+}

@@ -1,0 +1,198 @@
+use std::path::PathBuf;
+
+use serde_json::json;
+
+use super::*;
+
+/// Loads a tree as if it were the file.
+fn load_tree(tree: Value) -> Result<Loaded, Vec<Problem>> {
+    load_with(tree, &[])
+}
+
+fn load_with(tree: Value, environment: &[(&str, &str)]) -> Result<Loaded, Vec<Problem>> {
+    let environment = environment.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+    load(&Sources { environment: Environment::new(environment), defaults_below: tree, ..Sources::default() })
+}
+
+/// Loads text as a file of that extension.
+fn load_text(extension: &str, text: &str) -> Result<Loaded, Vec<Problem>> {
+    let folder = std::env::temp_dir().join(format!("gyre-config-test-{}-{extension}", std::process::id()));
+    std::fs::create_dir_all(&folder).unwrap();
+    let file = folder.join(format!("config.{extension}"));
+    std::fs::write(&file, text).unwrap();
+    let loaded = load(&Sources { file: Some(file), ..Sources::default() });
+    std::fs::remove_dir_all(folder).unwrap();
+    loaded
+}
+
+fn paths(result: Result<Loaded, Vec<Problem>>) -> Vec<String> {
+    result.err().into_iter().flatten().map(|problem| problem.path).collect()
+}
+
+/// The defaults are those of the documentation, and every key resolves.
+#[test]
+fn defaults_are_the_documented_ones() {
+    let resolved = load_tree(json!({})).unwrap().resolved;
+    assert_eq!(resolved.rules.limits, gyre_core::limits::Limits::default());
+    assert_eq!((resolved.server.port, resolved.server.http3), (8000, false));
+    assert_eq!(resolved.api.prefix.as_deref(), Some("/api"));
+    assert!(resolved.websocket.is_some() && resolved.webtransport.is_none() && resolved.health.is_none());
+    let namespaces = &resolved.rules.namespaces;
+    assert_eq!((&*namespaces.private_prefix, &*namespaces.user_boundary), ("$", "#"));
+}
+
+/// One configuration in three formats is one configuration; broken text is told with its place.
+#[test]
+fn formats_are_told_by_extension() {
+    let json = r#"{"client": {"ping_interval": "1m30s"}, "channel": {"namespaces": [{"name": "chat"}]}}"#;
+    let yaml = "client: {ping_interval: 1m30s}\nchannel:\n  namespaces: [{name: chat}]\n";
+    let toml = "[client]\nping_interval = \"1m30s\"\n[[channel.namespaces]]\nname = \"chat\"\n";
+    for (extension, text) in [("json", json), ("yaml", yaml), ("yml", yaml), ("toml", toml)] {
+        let rules = load_text(extension, text).unwrap().resolved.rules;
+        assert_eq!(rules.limits.ping_interval.as_secs(), 90, "{extension}");
+        assert!(rules.namespaces.named.contains_key("chat"), "{extension}");
+    }
+    for (extension, text) in [("json", "{"), ("yaml", "a: [b"), ("toml", "a ="), ("conf", "{}")] {
+        assert_eq!(paths(load_text(extension, text)), [""], "{extension}");
+    }
+    let missing = Sources { file: Some(PathBuf::from("/nonexistent/config.json")), ..Sources::default() };
+    assert!(load(&missing).is_err());
+    let loaded = load(&Sources { may_be_missing: true, ..missing }).unwrap();
+    assert!(loaded.warnings[0].message.contains("not found"));
+}
+
+/// Types are taken weakly, keys in any case; what cannot be meant is a problem with its path.
+#[test]
+fn values_are_taken_weakly() {
+    let loaded = load_tree(json!({
+        "http_server": {"port": "9000"},
+        "client": {"insecure": "true", "allowed_origins": "http://a.example", "channel_limit": "0x10"},
+    }));
+    let resolved = loaded.unwrap().resolved;
+    assert_eq!((resolved.server.port, resolved.rules.limits.channel_limit), (9000, 16));
+    assert!(resolved.rules.connect.insecure);
+    let upper = load_text("json", r#"{"CLIENT": {"Channel_Limit": 10}}"#).unwrap();
+    assert_eq!(upper.resolved.rules.limits.channel_limit, 10);
+    let wrong =
+        json!({"client": {"channel_limit": "many", "ping_interval": "25", "insecure": []}, "log": "x"});
+    let mut found = paths(load_tree(wrong));
+    found.sort();
+    assert_eq!(found[..3], ["client.channel_limit", "client.insecure", "client.ping_interval"]);
+}
+
+/// Ten mistakes are ten problems, each with its key.
+#[test]
+fn all_problems_are_reported_at_once() {
+    let found = paths(load_tree(json!({
+        "webtransport": {"enabled": true, "session_limit": 0},
+        "client": {"ping_interval": "5s", "token": {"audience": "a", "audience_regex": "a", "user_id_claim": "a-b"}},
+        "http_api": {"error_mode": "custom"},
+        "broker": {"type": "x"},
+        "channel": {"without_namespace": {"history_size": 1, "channel_regex": "("}, "namespaces": [{"name": "a"}]},
+    })));
+    assert_eq!(found.len(), 10, "{found:?}");
+    assert!(
+        found.contains(&"channel.namespaces[a].name".to_owned())
+            || found.contains(&"channel.namespaces[0].name".to_owned())
+    );
+}
+
+/// The page of the older documentation, as printed: HTTP/3, TLS and WebTransport.
+#[test]
+fn the_flat_layout_is_accepted() {
+    let made = rcgen::generate_simple_self_signed(vec!["localhost".into()]).unwrap();
+    let tree = json!({
+        "http3": true,
+        "tls": true,
+        "tls_cert": made.cert.pem(),
+        "tls_key": made.signing_key.serialize_pem(),
+        "webtransport": true,
+        "namespaces": [{"name": "chat", "presence": true}],
+        "presence": true,
+        "client_channel_limit": 3,
+        "token_hmac_secret_key": "s",
+        "api_key": "k",
+        "websocket_disable": true,
+        "sockjs": true,
+        "engine": "memory",
+        "allowed_origins": ["*"],
+    });
+    let loaded = load_text("json", &tree.to_string()).unwrap();
+    let resolved = &loaded.resolved;
+    assert!(resolved.server.http3 && resolved.server.tls.is_some() && resolved.webtransport.is_some());
+    assert!(resolved.websocket.is_none() && resolved.api.key.is_some());
+    assert_eq!(resolved.rules.limits.channel_limit, 3);
+    assert_eq!(resolved.connection_token.hmac_secret_key.expose(), "s");
+    assert!(
+        resolved.rules.namespaces.without_namespace.presence
+            && resolved.rules.namespaces.named["chat"].presence
+    );
+    assert!(loaded.warnings.iter().all(|warning| !warning.is_unknown_key), "{:?}", loaded.warnings);
+    let both = json!({"api_key": "old", "http_api": {"key": "new"}});
+    let resolved = load_text("json", &both.to_string()).unwrap().resolved;
+    assert_eq!(resolved.api.key.unwrap().expose(), "new", "the new form wins");
+}
+
+/// Variables win over the file, `GYRE_` over `CENTRIFUGO_`; empty ones and other people's do nothing.
+#[test]
+fn the_environment_is_laid_over() {
+    let file = json!({"channel": {"namespaces": [{"name": "my-ns"}]}, "client": {"channel_limit": 1}});
+    let loaded = load_with(
+        file,
+        &[
+            ("CENTRIFUGO_CLIENT_CHANNEL_LIMIT", "2"),
+            ("GYRE_CLIENT_CHANNEL_LIMIT", "3"),
+            ("CENTRIFUGO_CLIENT_ALLOWED_ORIGINS", "https://a https://b"),
+            ("CENTRIFUGO_CHANNEL_NAMESPACES", "chat"),
+            ("CENTRIFUGO_CHANNEL_NAMESPACES_CHAT_PRESENCE", "true"),
+            ("CENTRIFUGO_HTTP_API_KEY", ""),
+            ("CENTRIFUGO_PORT_8000_TCP", "tcp://10.0.0.1:8000"),
+            ("CENTRIFUGO_VAR_X", "1"),
+            ("GYRE_SERVICE_HOST", "10.0.0.1"),
+            ("CENTRIFUGO_FOO", "1"),
+        ],
+    );
+    let loaded = loaded.unwrap();
+    assert_eq!(loaded.resolved.rules.limits.channel_limit, 3);
+    assert_eq!(loaded.raw.object("client").list("allowed_origins"), ["https://a", "https://b"]);
+    assert!(loaded.resolved.rules.namespaces.named["chat"].presence);
+    let unknown: Vec<_> = loaded.warnings.iter().map(|warning| &*warning.message).collect();
+    assert_eq!(unknown, ["unknown environment variable CENTRIFUGO_FOO is ignored"]);
+    let file = load_text("json", r#"{"channel": {"namespaces": [{"name": "my-ns"}]}}"#);
+    assert!(file.is_ok());
+    assert!(load_with(json!({}), &[("CENTRIFUGO_PROMETHEUS_ENABLED", "yes")]).is_err());
+    let flat = load_with(json!({}), &[("CENTRIFUGO_API_KEY", "k"), ("CENTRIFUGO_HEALTH", "true")]).unwrap();
+    assert!(flat.resolved.api.key.is_some() && flat.resolved.health.is_some());
+}
+
+/// A misspelt key is named with its path and the nearest one that exists.
+#[test]
+fn misspelt_keys_are_hinted_at() {
+    let warnings =
+        load_text("json", r#"{"client": {"chanel_limit": 1}, "nosuch": {"key": 1}}"#).unwrap().warnings;
+    let messages: Vec<_> = warnings.iter().map(|warning| &*warning.message).collect();
+    let hinted =
+        |message: &str| message.contains("client.chanel_limit") && message.contains("\"channel_limit\"?");
+    assert!(messages.iter().any(|message| hinted(message)), "{messages:?}");
+    assert!(messages.iter().any(|message| message.contains("\"nosuch\" is ignored")), "{messages:?}");
+}
+
+/// Origins match by pattern in lower case; without patterns no page gets in, but what is no page does.
+#[test]
+fn origins_are_matched_by_pattern() {
+    let policy = resolve_origins(&["https://*.example.com".into(), "http://[[]::1]:8000".into()]);
+    let allows = |origin: &'static str| {
+        let mut headers = http::HeaderMap::new();
+        headers.insert("origin", http::HeaderValue::from_static(origin));
+        policy.allows(&headers)
+    };
+    assert!(
+        allows("https://a.example.com") && allows("HTTPS://A.Example.com") && allows("http://[::1]:8000")
+    );
+    assert!(!allows("https://example.org") && !allows("http://a.example.com"));
+    assert!(policy.allows(&http::HeaderMap::new()));
+    assert!(!resolve_origins(&[]).allows(&http::HeaderMap::from_iter([(
+        http::header::ORIGIN,
+        http::HeaderValue::from_static("https://a")
+    )])));
+}

@@ -1,0 +1,271 @@
+//! Which endpoint answers which path: the one HTTP service of every listener and HTTP version.
+
+use std::{
+    future::Future,
+    pin::Pin,
+    rc::Rc,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use ::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
+use gyre_core::{
+    hub::{Direction, Framing, WireForm},
+    session::Pings,
+};
+use gyre_h3::RequestHead;
+use gyre_node::{ConnectionOptions, LocalShard, TransportKind};
+use gyre_protocol::codec::Encoding;
+use gyre_transport::{
+    http::{OriginPolicy, Peer, Request, Response, Service, full, status},
+    quic, websocket, webtransport,
+};
+
+use crate::{
+    api::{Endpoint, HttpApi},
+    metrics::{self, ApiMetrics},
+    rate::RateLimit,
+};
+
+/// What is served where; shared by all shards.
+#[derive(Debug)]
+pub struct Routes {
+    /// `websocket.handler_prefix`, unless disabled.
+    pub websocket: Option<Prefixed<websocket::Settings>>,
+    /// `webtransport.handler_prefix`, if enabled.
+    pub webtransport: Option<Prefixed<WebTransportSettings>>,
+    /// `http_api.handler_prefix`, unless disabled.
+    pub api: Option<Prefixed<HttpApi>>,
+    /// `health.handler_prefix`, if enabled.
+    pub health: Option<Box<str>>,
+    /// `init.handler_prefix`, if enabled.
+    pub init: Option<Box<str>>,
+    /// `prometheus.handler_prefix`, if enabled.
+    pub prometheus: Option<Box<str>>,
+    /// `client.allowed_origins`.
+    pub origins: OriginPolicy,
+    /// `client.user_id_http_header`.
+    pub user_header: Option<Box<str>>,
+    /// `client.connection_rate_limit`.
+    pub connection_rate: RateLimit,
+    /// Counts of the API.
+    pub api_metrics: Arc<ApiMetrics>,
+    /// Further endpoints: the development mode's.
+    pub extra: Option<Arc<dyn Extra>>,
+}
+
+/// Endpoints beside the server's own.
+pub trait Extra: std::fmt::Debug + Send + Sync {
+    /// Answers a request; `None` if the path is not one of them.
+    fn answer(&self, request: &Request) -> Option<Response>;
+}
+
+/// What is configured of WebTransport.
+#[derive(Clone, Debug)]
+pub struct WebTransportSettings {
+    /// `webtransport.message_size_limit`.
+    pub message_bytes_max: usize,
+    /// `webtransport.stream_open_timeout`.
+    pub stream_open_timeout: Duration,
+    /// `webtransport.close_timeout`.
+    pub close_timeout: Duration,
+    /// `webtransport.close_linger`.
+    pub close_linger: Duration,
+    /// `webtransport.ascii_json`.
+    pub ascii_json: bool,
+    /// `webtransport.refused_user_agents`: parts of user agents whose sessions are refused with 501.
+    pub refused_user_agents: Vec<String>,
+}
+
+/// Something and the path it is served at.
+#[derive(Debug)]
+pub struct Prefixed<T> {
+    /// The path.
+    pub prefix: Box<str>,
+    /// What is served.
+    pub served: T,
+}
+
+/// Which endpoints a listener has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Scope {
+    /// Endpoints for clients.
+    pub client: bool,
+    /// The server API.
+    pub api: bool,
+    /// Health and metrics.
+    pub operation: bool,
+}
+
+/// The service of one listener on one shard.
+pub struct Router {
+    routes: Arc<Routes>,
+    scope: Scope,
+    shard: LocalShard,
+}
+
+impl Router {
+    /// A service for the endpoints in `scope`.
+    pub fn new(routes: Arc<Routes>, scope: Scope, shard: LocalShard) -> Rc<Self> {
+        Rc::new(Self { routes, scope, shard })
+    }
+
+    async fn route(&self, request: Request) -> Response {
+        let routes = &*self.routes;
+        let path = request.uri().path();
+        let is = |prefix: &Option<Box<str>>| prefix.as_deref() == Some(path);
+        if self.scope.client {
+            if let Some(websocket) = routes.websocket.as_ref().filter(|websocket| *websocket.prefix == *path)
+            {
+                return self.websocket(request, &websocket.served);
+            }
+            if is(&routes.init) {
+                return self.init(&request);
+            }
+            if routes.webtransport.as_ref().is_some_and(|webtransport| *webtransport.prefix == *path) {
+                return status(StatusCode::BAD_REQUEST, "this endpoint speaks WebTransport over HTTP/3\n");
+            }
+            if let Some(response) = routes.extra.as_ref().and_then(|extra| extra.answer(&request)) {
+                return response;
+            }
+        }
+        if self.scope.operation {
+            if is(&routes.health) {
+                return json("{}", "application/json");
+            }
+            if is(&routes.prometheus) {
+                let text = metrics::render(self.shard.node(), &routes.api_metrics).await;
+                return json(text, "application/openmetrics-text; version=1.0.0; charset=utf-8");
+            }
+        }
+        if self.scope.api
+            && let Some(api) = &routes.api
+            && let Some(endpoint) = Endpoint::of_path(path, &api.prefix)
+        {
+            return api.served.call(endpoint, request).await;
+        }
+        status(StatusCode::NOT_FOUND, "404 page not found\n")
+    }
+
+    fn websocket(&self, request: Request, settings: &websocket::Settings) -> Response {
+        if !self.admits_connection() {
+            return status(StatusCode::SERVICE_UNAVAILABLE, "");
+        }
+        let user = self.header_user(request.headers());
+        websocket::serve(request, &self.shard, settings, user)
+    }
+
+    /// Limits of the node on new connections, checked before any protocol.
+    pub fn admits_connection(&self) -> bool {
+        self.shard.has_room() && self.routes.connection_rate.admits(Instant::now())
+    }
+
+    /// The user a trusted header names.
+    fn header_user(&self, headers: &HeaderMap) -> Option<Box<str>> {
+        let name = self.routes.user_header.as_deref()?;
+        let value = headers.get(name)?.to_str().ok()?;
+        (!value.is_empty()).then(|| value.into())
+    }
+
+    /// True if some endpoint answers that path.
+    fn has_endpoint(&self, path: &str) -> bool {
+        let routes = &*self.routes;
+        let prefixes = [routes.websocket.as_ref().map(|websocket| &websocket.prefix)].into_iter().chain([
+            routes.health.as_ref(),
+            routes.init.as_ref(),
+            routes.prometheus.as_ref(),
+        ]);
+        let is_api = |api: &Prefixed<HttpApi>| Endpoint::of_path(path, &api.prefix).is_some();
+        prefixes.flatten().any(|prefix| **prefix == *path) || routes.api.as_ref().is_some_and(is_api)
+    }
+
+    /// How a session asked for over HTTP/3 is served.
+    fn webtransport(&self, head: &RequestHead) -> Result<webtransport::Options, StatusCode> {
+        let (path, query) = head.path.split_once('?').unwrap_or((&head.path, ""));
+        let Some(Prefixed { served: settings, .. }) =
+            self.routes.webtransport.as_ref().filter(|webtransport| *webtransport.prefix == *path)
+        else {
+            return Err(match self.has_endpoint(path) {
+                true => StatusCode::METHOD_NOT_ALLOWED,
+                false => StatusCode::NOT_FOUND,
+            });
+        };
+        if !self.admits_connection() {
+            return Err(StatusCode::SERVICE_UNAVAILABLE);
+        }
+        let headers = header_map(head);
+        if !self.routes.origins.allows(&headers) {
+            return Err(StatusCode::FORBIDDEN);
+        }
+        let agent = headers.get(header::USER_AGENT).and_then(|agent| agent.to_str().ok()).unwrap_or("");
+        if settings.refused_user_agents.iter().any(|refused| agent.contains(&**refused)) {
+            return Err(StatusCode::NOT_IMPLEMENTED);
+        }
+        let is_protobuf = query.split('&').any(|pair| pair == "cf_protocol=protobuf");
+        let encoding = if is_protobuf { Encoding::Protobuf } else { Encoding::Json };
+        let form = WireForm {
+            encoding,
+            framing: Framing::Stream,
+            direction: Direction::Bidirectional,
+            ascii: settings.ascii_json,
+        };
+        let connection = ConnectionOptions {
+            transport: TransportKind::WebTransport,
+            form,
+            announces_disconnect: true,
+            pings: Pings::Protocol,
+            header_user: self.header_user(&headers),
+        };
+        Ok(webtransport::Options {
+            shard: self.shard.clone(),
+            connection,
+            message_bytes_max: settings.message_bytes_max,
+            stream_open_timeout: settings.stream_open_timeout,
+            close_timeout: settings.close_timeout,
+            close_linger: settings.close_linger,
+        })
+    }
+
+    fn init(&self, request: &Request) -> Response {
+        let mut response = match *request.method() {
+            Method::GET => json("{}", "application/json; charset=utf-8"),
+            _ => status(StatusCode::METHOD_NOT_ALLOWED, ""),
+        };
+        self.routes.origins.add_cors(request.headers(), response.headers_mut());
+        response
+    }
+}
+
+impl Service for Router {
+    fn call(self: Rc<Self>, request: Request) -> Pin<Box<dyn Future<Output = Response>>> {
+        Box::pin(async move { self.route(request).await })
+    }
+}
+
+/// The router of one listener as HTTP/3 sees it.
+#[derive(Clone)]
+pub struct Http3(pub Rc<Router>);
+
+impl quic::Handler for Http3 {
+    fn service(&self) -> Rc<dyn Service> {
+        self.0.clone()
+    }
+
+    fn session(&self, head: &RequestHead, _: Peer) -> Result<webtransport::Options, u16> {
+        self.0.webtransport(head).map_err(|status| status.as_u16())
+    }
+}
+
+/// The fields of a request head that are valid HTTP header fields.
+fn header_map(head: &RequestHead) -> HeaderMap {
+    let fields = head.fields.iter().filter_map(|(name, value)| {
+        Some((HeaderName::from_bytes(name).ok()?, HeaderValue::from_bytes(value).ok()?))
+    });
+    fields.collect()
+}
+
+fn json(body: impl Into<bytes::Bytes>, content_type: &'static str) -> Response {
+    let mut response = Response::new(full(body));
+    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
+    response
+}

@@ -1,0 +1,450 @@
+//! One QUIC connection: streams and datagrams to `gyre-h3`, and what it wants sent back to QUIC.
+//!
+//! Each stream is read by a small task of its own, until it turns out to be a session's; then it is handed over.
+
+use std::{
+    cell::{Cell, RefCell},
+    collections::{HashMap, VecDeque},
+    pin::pin,
+    rc::Rc,
+    sync::Arc,
+    time::Instant,
+};
+
+use bytes::Bytes;
+use gyre_h3::{Code, Event, Reading, StreamId, Transmit};
+use quinn::{ReadError, RecvStream, SendStream};
+use tokio::sync::Notify;
+
+use super::{Handler, request, varint};
+use crate::{
+    http::{Peer, Shutdown},
+    webtransport,
+};
+
+/// Bytes read from a stream at a time.
+const READ_BYTES: usize = 64 * 1024;
+
+/// What tasks of one connection share.
+pub(super) struct Shared {
+    pub(super) quic: quinn::Connection,
+    h3: RefCell<gyre_h3::Connection>,
+    state: RefCell<State>,
+    handler: Rc<dyn Handler>,
+    pub(super) peer: Peer,
+    /// The timer of `h3` may have changed, or there is something to send.
+    changed: Notify,
+}
+
+#[derive(Default)]
+struct State {
+    control: Option<SendStream>,
+    sends: HashMap<StreamId, SendStream>,
+    receives: HashMap<StreamId, RecvStream>,
+    writers: HashMap<StreamId, Rc<Writer>>,
+    sessions: HashMap<StreamId, Rc<SessionState>>,
+    bodies: HashMap<StreamId, Rc<request::BodyQueue>>,
+}
+
+/// Frames waiting for a request's or session's own stream; at most one response each.
+#[derive(Default)]
+struct Writer {
+    queue: RefCell<VecDeque<WriteOp>>,
+    added: Notify,
+}
+
+enum WriteOp {
+    Data(Bytes, bool),
+    Reset(Code),
+}
+
+/// What the connection and a session's task share.
+#[derive(Default)]
+struct SessionState {
+    has_stream: Cell<bool>,
+    /// How its stream will be served, until there is one.
+    options: RefCell<Option<webtransport::Options>>,
+    event: RefCell<Option<SessionEvent>>,
+    changed: Notify,
+}
+
+/// A session ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum SessionEvent {
+    /// The peer closed it, or both sides are done.
+    Ended {
+        /// Code and reason the peer gave.
+        close: Option<(u32, String)>,
+    },
+}
+
+/// A WebTransport session as its transport sees it.
+#[derive(Clone)]
+pub struct Session {
+    id: StreamId,
+    shared: Rc<Shared>,
+    state: Rc<SessionState>,
+}
+
+impl Session {
+    /// Closes the session with code and reason. What the peer is to read must have been acknowledged before.
+    pub fn close(&self, code: u32, reason: &str) {
+        self.shared.h3.borrow_mut().close_session(Instant::now(), self.id, code, reason);
+        self.shared.pump();
+    }
+
+    /// Ends a session whose peer has left already.
+    pub fn end(&self) {
+        self.shared.h3.borrow_mut().end_session_quietly(Instant::now(), self.id);
+        self.shared.pump();
+    }
+
+    /// True once the session is over.
+    pub fn has_ended(&self) -> bool {
+        self.state.event.borrow().is_some()
+    }
+
+    /// Waits until the session is over.
+    pub async fn ended(&self) -> SessionEvent {
+        loop {
+            if let Some(event) = self.state.event.borrow().clone() {
+                return event;
+            }
+            self.state.changed.notified().await;
+        }
+    }
+}
+
+/// Does the handshake and serves the connection until it ends.
+pub(super) async fn serve(
+    incoming: quinn::Incoming,
+    h3: Arc<gyre_h3::Config>,
+    handler: Rc<dyn Handler>,
+    shutdown: Shutdown,
+) {
+    let mut connecting = match incoming.accept() {
+        Ok(connecting) => connecting,
+        Err(error) => return tracing::debug!(%error, "QUIC connection refused"),
+    };
+    // A ClientHello may come in several datagrams, and no stream can be opened before the transport parameters in it
+    // are known: quinn would never wake a task that tried earlier, and SETTINGS would not be sent at all.
+    if let Err(error) = connecting.handshake_data().await {
+        return tracing::debug!(%error, "QUIC handshake failed");
+    }
+    // SETTINGS go out with the server's first flight, so that a session can be asked for one round trip earlier.
+    let quic = match connecting.into_0rtt() {
+        Ok((quic, _)) => quic,
+        Err(connecting) => match connecting.await {
+            Ok(quic) => quic,
+            Err(error) => return tracing::debug!(%error, "QUIC handshake failed"),
+        },
+    };
+    let peer = Peer { address: quic.remote_address(), is_tls: true };
+    let shared = Rc::new(Shared {
+        h3: RefCell::new(gyre_h3::Connection::new(h3, Instant::now())),
+        state: RefCell::default(),
+        handler,
+        peer,
+        changed: Notify::new(),
+        quic,
+    });
+    shared.clone().run(shutdown).await;
+}
+
+impl Shared {
+    async fn run(self: Rc<Self>, mut shutdown: Shutdown) {
+        self.pump();
+        let mut is_draining = false;
+        loop {
+            let deadline = self.h3.borrow().poll_timeout();
+            let mut timeout = pin!(async {
+                match deadline {
+                    Some(at) => tokio::time::sleep_until(at.into()).await,
+                    None => std::future::pending().await,
+                }
+            });
+            tokio::select! {
+                stream = self.quic.accept_uni() => match stream {
+                    Ok(receive) => drop(tokio::task::spawn_local(self.clone().read(receive))),
+                    Err(_) => break,
+                },
+                stream = self.quic.accept_bi() => match stream {
+                    Ok((send, receive)) => {
+                        self.state.borrow_mut().sends.insert(receive.id().into(), send);
+                        tokio::task::spawn_local(self.clone().read(receive));
+                    }
+                    Err(_) => break,
+                },
+                datagram = self.quic.read_datagram() => match datagram {
+                    Ok(data) => {
+                        let result = self.h3.borrow_mut().handle_datagram(data);
+                        self.settle(result);
+                    }
+                    Err(_) => break,
+                },
+                () = timeout.as_mut() => {
+                    let result = self.h3.borrow_mut().handle_timeout(Instant::now());
+                    self.settle(result);
+                }
+                () = self.changed.notified() => {}
+                _ = shutdown.wait_for(|stop| *stop), if !is_draining => {
+                    is_draining = true;
+                    self.h3.borrow_mut().drain();
+                    self.pump();
+                }
+            }
+        }
+        self.end();
+    }
+
+    /// The connection is gone: sessions and bodies are told.
+    fn end(&self) {
+        let state = std::mem::take(&mut *self.state.borrow_mut());
+        for session in state.sessions.values() {
+            session.event.borrow_mut().get_or_insert(SessionEvent::Ended { close: None });
+            session.changed.notify_waiters();
+        }
+        for body in state.bodies.values() {
+            body.cancel();
+        }
+        for writer in state.writers.values() {
+            writer.queue.borrow_mut().push_back(WriteOp::Reset(Code::H3_NO_ERROR));
+            writer.added.notify_one();
+        }
+    }
+
+    /// Reads a stream until it ends or belongs to a session.
+    async fn read(self: Rc<Self>, mut receive: RecvStream) {
+        let id: StreamId = receive.id().into();
+        loop {
+            let result = match receive.read_chunk(READ_BYTES, true).await {
+                Ok(Some(chunk)) => self.h3.borrow_mut().handle_stream(Instant::now(), id, chunk.bytes, false),
+                Ok(None) => {
+                    let result = self.h3.borrow_mut().handle_stream(Instant::now(), id, Bytes::new(), true);
+                    return self.settle(result.map(|_| ()));
+                }
+                Err(ReadError::Reset(_)) => {
+                    let result = self.h3.borrow_mut().handle_reset(Instant::now(), id);
+                    return self.settle(result);
+                }
+                Err(_) => return,
+            };
+            if let Ok(Reading::Stop) = result {
+                self.state.borrow_mut().receives.insert(id, receive);
+                return self.settle(Ok(()));
+            }
+            self.settle(result.map(|_| ()));
+        }
+    }
+
+    fn settle(self: &Rc<Self>, result: Result<(), gyre_h3::ConnectionError>) {
+        self.pump();
+        if let Err(error) = result {
+            tracing::debug!(peer = %self.peer.address, %error, "HTTP/3 connection broken");
+            self.quic.close(varint(error.code), error.reason.as_bytes());
+        }
+    }
+
+    /// Carries out what `h3` has to say, then what it wants sent.
+    pub(super) fn pump(self: &Rc<Self>) {
+        loop {
+            let Some(event) = self.h3.borrow_mut().poll_event() else { break };
+            self.handle_event(event);
+        }
+        loop {
+            let Some(transmit) = self.h3.borrow_mut().poll_transmit() else { break };
+            self.transmit(transmit);
+        }
+        self.changed.notify_one();
+    }
+
+    fn handle_event(self: &Rc<Self>, event: Event) {
+        match event {
+            Event::Request { stream, head } => {
+                let body = Rc::new(request::BodyQueue::default());
+                self.state.borrow_mut().bodies.insert(stream, body.clone());
+                let service = self.handler.service();
+                tokio::task::spawn_local(request::answer(self.clone(), service, stream, head, body));
+            }
+            Event::Body { stream, data } => {
+                if let Some(body) = self.state.borrow().bodies.get(&stream) {
+                    body.push(data);
+                }
+            }
+            Event::End { stream } => {
+                if let Some(body) = self.state.borrow_mut().bodies.remove(&stream) {
+                    body.end();
+                }
+            }
+            Event::Cancelled { stream } => {
+                if let Some(body) = self.state.borrow_mut().bodies.remove(&stream) {
+                    body.cancel();
+                }
+            }
+            Event::SessionRequest { session, head } => self.decide(session, &head),
+            Event::SessionStream { session, stream, data, fin } => {
+                self.session_stream(session, stream, data, fin)
+            }
+            // Nothing is defined on datagrams: they are counted by QUIC and dropped.
+            Event::SessionDatagram { .. } | Event::GoAway => {}
+            Event::SessionEnded { session, close } => {
+                if let Some(state) = self.state.borrow_mut().sessions.remove(&session) {
+                    *state.event.borrow_mut() = Some(SessionEvent::Ended { close });
+                    state.changed.notify_waiters();
+                }
+            }
+        }
+    }
+
+    fn decide(self: &Rc<Self>, session: StreamId, head: &gyre_h3::RequestHead) {
+        let options = match self.handler.session(head, self.peer) {
+            Ok(options) => options,
+            Err(status) => {
+                let head = gyre_h3::ResponseHead::status(status);
+                return self.h3.borrow_mut().respond(Instant::now(), session, &head, true);
+            }
+        };
+        let timeout = options.stream_open_timeout;
+        let state = Rc::new(SessionState { options: RefCell::new(Some(options)), ..SessionState::default() });
+        self.state.borrow_mut().sessions.insert(session, state.clone());
+        self.h3.borrow_mut().accept_session(session, Vec::new(), head);
+        let handle = Session { id: session, shared: self.clone(), state };
+        tokio::task::spawn_local(async move {
+            let ended = tokio::time::timeout(timeout, handle.ended()).await;
+            if ended.is_err() && !handle.state.has_stream.get() {
+                let stale = gyre_protocol::Disconnect::STALE;
+                handle.close(stale.code, &stale.reason);
+            }
+        });
+    }
+
+    /// The first bidirectional stream carries the protocol; others are refused without harm.
+    fn session_stream(self: &Rc<Self>, session: StreamId, stream: StreamId, data: Bytes, fin: bool) {
+        let (state, send, receive) = {
+            let mut state = self.state.borrow_mut();
+            let session = state.sessions.get(&session).cloned();
+            (session, state.sends.remove(&stream), state.receives.remove(&stream))
+        };
+        match (state, send, receive) {
+            (Some(state), Some(send), receive) if !state.has_stream.replace(true) => {
+                let Some(options) = state.options.take() else { return };
+                let handle = Session { id: session, shared: self.clone(), state };
+                let receive = receive.filter(|_| !fin);
+                tokio::task::spawn_local(webtransport::serve(handle, options, send, receive, data));
+            }
+            (_, send, receive) => {
+                let code = varint(gyre_h3::application_error(0));
+                if let Some(mut send) = send
+                    && let Err(error) = send.reset(code)
+                {
+                    tracing::trace!(%error, "an extra stream had ended");
+                }
+                if let Some(mut receive) = receive
+                    && let Err(error) = receive.stop(code)
+                {
+                    tracing::trace!(%error, "an extra stream had ended");
+                }
+            }
+        }
+    }
+
+    fn transmit(self: &Rc<Self>, transmit: Transmit) {
+        match transmit {
+            Transmit::OpenControl(data) => drop(tokio::task::spawn_local(self.clone().open_control(data))),
+            Transmit::Control(data) => drop(tokio::task::spawn_local(self.clone().write_control(data))),
+            Transmit::Write { stream, data, fin } => self.write(stream, WriteOp::Data(data, fin)),
+            Transmit::Reset { stream, code } => self.write(stream, WriteOp::Reset(code)),
+            Transmit::Stop { stream, code } => {
+                if let Some(mut receive) = self.state.borrow_mut().receives.remove(&stream) {
+                    // Fails only if the stream has ended by itself.
+                    drop(receive.stop(varint(code)));
+                }
+            }
+            Transmit::Close { code } => self.quic.close(varint(code), b""),
+        }
+    }
+
+    async fn open_control(self: Rc<Self>, data: Vec<u8>) {
+        let Ok(mut send) = self.quic.open_uni().await else { return };
+        if send.write_all(&data).await.is_ok() {
+            self.state.borrow_mut().control = Some(send);
+        }
+    }
+
+    async fn write_control(self: Rc<Self>, data: Vec<u8>) {
+        let Some(mut send) = self.state.borrow_mut().control.take() else { return };
+        if send.write_all(&data).await.is_ok() {
+            self.state.borrow_mut().control = Some(send);
+        }
+    }
+
+    fn write(self: &Rc<Self>, stream: StreamId, op: WriteOp) {
+        let writer = {
+            let mut state = self.state.borrow_mut();
+            match state.writers.get(&stream) {
+                Some(writer) => writer.clone(),
+                None => {
+                    let Some(send) = state.sends.remove(&stream) else { return };
+                    let writer = Rc::<Writer>::default();
+                    state.writers.insert(stream, writer.clone());
+                    tokio::task::spawn_local(self.clone().write_stream(stream, send, writer.clone()));
+                    writer
+                }
+            }
+        };
+        writer.queue.borrow_mut().push_back(op);
+        writer.added.notify_one();
+    }
+
+    /// Writes a request's or session's stream until it is finished.
+    async fn write_stream(self: Rc<Self>, stream: StreamId, mut send: SendStream, writer: Rc<Writer>) {
+        loop {
+            let op = writer.queue.borrow_mut().pop_front();
+            let written = match op {
+                Some(WriteOp::Data(data, fin)) => {
+                    let written = if data.is_empty() { Ok(()) } else { send.write_chunk(data).await };
+                    if fin && written.is_ok() {
+                        // Fails only if the peer has stopped the stream.
+                        drop(send.finish());
+                        break;
+                    }
+                    written
+                }
+                Some(WriteOp::Reset(code)) => {
+                    // Fails only if the stream is finished or gone.
+                    drop(send.reset(varint(code)));
+                    break;
+                }
+                None => {
+                    tokio::select! {
+                        () = writer.added.notified() => continue,
+                        _ = send.stopped() => {
+                            self.h3.borrow_mut().handle_stop(Instant::now(), stream);
+                            self.pump();
+                            break;
+                        }
+                    }
+                }
+            };
+            if written.is_err() {
+                self.h3.borrow_mut().handle_stop(Instant::now(), stream);
+                self.pump();
+                break;
+            }
+        }
+        self.state.borrow_mut().writers.remove(&stream);
+    }
+
+    /// Answers a request: its head, then its body.
+    pub(super) fn respond(self: &Rc<Self>, stream: StreamId, head: &gyre_h3::ResponseHead, body: &[u8]) {
+        let now = Instant::now();
+        {
+            let mut h3 = self.h3.borrow_mut();
+            h3.respond(now, stream, head, body.is_empty());
+            if !body.is_empty() {
+                h3.send_body(now, stream, body, true);
+            }
+        }
+        self.pump();
+    }
+}

@@ -1,0 +1,106 @@
+//! HTTP/3 over QUIC: one endpoint per shard, its connections driven through `gyre-h3`.
+//!
+//! This is the version over plain `quinn`; what is above it knows only [`Session`] and the one HTTP [`Service`], so
+//! that a driver of our own can take its place.
+
+mod connection;
+mod request;
+
+use std::{io, net::UdpSocket, rc::Rc, sync::Arc, time::Duration};
+
+use gyre_h3::RequestHead;
+use quinn::{
+    Endpoint, EndpointConfig, IdleTimeout, ServerConfig, TransportConfig, VarInt,
+    crypto::rustls::QuicServerConfig,
+};
+
+pub use connection::{Session, SessionEvent};
+
+use crate::{
+    http::{Peer, Service, Shutdown},
+    webtransport,
+};
+
+/// Idle time after which a connection is given up; the peer's value wins if it is lower. Application pings keep
+/// connections alive.
+const IDLE_TIMEOUT: Duration = Duration::from_secs(60);
+/// Bytes of one stream that are received ahead of the application.
+const STREAM_WINDOW: u32 = 64 * 1024;
+/// Bytes of a connection that are received ahead of the application.
+const CONNECTION_WINDOW: u32 = 256 * 1024;
+/// Bytes of a connection that may be sent and not acknowledged: with the session's queue, the bound of a slow reader.
+const SEND_WINDOW: u64 = 256 * 1024;
+/// Streams a peer may have open: requests, and those HTTP/3 needs.
+const BIDI_STREAMS_MAX: u32 = 100;
+const UNI_STREAMS_MAX: u32 = 8;
+/// Received datagrams that wait to be looked at, and datagrams to be sent, in bytes.
+const DATAGRAM_RECEIVE_BYTES: usize = 64 * 1024;
+const DATAGRAM_SEND_BYTES: usize = 32 * 1024;
+/// Half-open handshakes of one shard beyond which clients have to prove their address first.
+const HANDSHAKES_BEFORE_RETRY: usize = 256;
+
+/// Answers what comes over HTTP/3 on a shard.
+pub trait Handler {
+    /// The service of plain requests.
+    fn service(&self) -> Rc<dyn Service>;
+
+    /// Decides about a WebTransport session: how it is served, or the status that refuses it.
+    fn session(&self, head: &RequestHead, peer: Peer) -> Result<webtransport::Options, u16>;
+}
+
+/// A QUIC endpoint on a socket.
+///
+/// # Errors
+/// If the TLS settings cannot be used for QUIC or the socket cannot be registered.
+pub fn endpoint(socket: UdpSocket, tls: rustls::ServerConfig) -> io::Result<Endpoint> {
+    let tls = QuicServerConfig::try_from(tls).map_err(io::Error::other)?;
+    let mut config = ServerConfig::with_crypto(Arc::new(tls));
+    config.transport_config(Arc::new(transport_config()));
+    let runtime = Arc::new(quinn::TokioRuntime);
+    Endpoint::new(EndpointConfig::default(), Some(config), socket, runtime)
+}
+
+fn transport_config() -> TransportConfig {
+    let mut config = TransportConfig::default();
+    config
+        .max_idle_timeout(IdleTimeout::try_from(IDLE_TIMEOUT).ok())
+        .stream_receive_window(STREAM_WINDOW.into())
+        .receive_window(CONNECTION_WINDOW.into())
+        .send_window(SEND_WINDOW)
+        .max_concurrent_bidi_streams(BIDI_STREAMS_MAX.into())
+        .max_concurrent_uni_streams(UNI_STREAMS_MAX.into())
+        .datagram_receive_buffer_size(Some(DATAGRAM_RECEIVE_BYTES))
+        .datagram_send_buffer_size(DATAGRAM_SEND_BYTES)
+        // Probing costs memory and packets on connections that are mostly idle.
+        .mtu_discovery_config(None);
+    config
+}
+
+/// Accepts connections until the server stops, then lets those that are open end.
+pub async fn serve_endpoint(
+    endpoint: Endpoint,
+    h3: Arc<gyre_h3::Config>,
+    handler: Rc<dyn Handler>,
+    mut shutdown: Shutdown,
+) {
+    loop {
+        let incoming = tokio::select! {
+            incoming = endpoint.accept() => incoming,
+            _ = shutdown.wait_for(|stop| *stop) => return,
+        };
+        let Some(incoming) = incoming else { return };
+        if !incoming.remote_address_validated() && endpoint.open_connections() > HANDSHAKES_BEFORE_RETRY {
+            // Under a flood a client proves that it receives what is sent to its address.
+            if let Err(error) = incoming.retry() {
+                error.into_incoming().refuse();
+            }
+            continue;
+        }
+        tokio::task::spawn_local(connection::serve(incoming, h3.clone(), handler.clone(), shutdown.clone()));
+    }
+}
+
+/// A QUIC error code of that value.
+fn varint(code: gyre_h3::Code) -> VarInt {
+    VarInt::from_u64(code.0).unwrap_or(VarInt::MAX)
+}

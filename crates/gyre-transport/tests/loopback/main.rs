@@ -1,0 +1,11 @@
+//! Whole connections over loopback sockets: HTTP/1.1 and HTTP/2, TLS, and WebSocket up to a node.
+
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod certificate;
+mod deadlines;
+mod http;
+mod server;
+mod socket;
+mod tls;
+mod websocket;

@@ -1,0 +1,152 @@
+// A real Chromium against the real program in development mode: the demo page, the unmodified `centrifuge` package over
+// WebTransport and over the fallback, and disconnect advice.
+import { spawn } from 'node:child_process';
+import { mkdtempSync, rmSync } from 'node:fs';
+import net from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+
+import { chromium } from 'playwright-core';
+
+const PROGRAM = process.env.GYRE ?? '../../target/release/gyre';
+const SDK = 'node_modules/centrifuge/dist/centrifuge.js';
+const LIMIT = 15000;
+
+const within = (promise, what) =>
+  Promise.race([promise, new Promise((_, reject) => setTimeout(() => reject(new Error(`no ${what} in ${LIMIT} ms`)), LIMIT))]);
+
+function freePort() {
+  return new Promise((resolve) => {
+    const probe = net.createServer().listen(0, '127.0.0.1', () => {
+      const { port } = probe.address();
+      probe.close(() => resolve(port));
+    });
+  });
+}
+
+/** Starts a development server; resolves with its port and API key once it prints its banner. */
+async function start(environment = {}) {
+  const port = await freePort();
+  const state = mkdtempSync(join(tmpdir(), 'gyre-browser-test-'));
+  const child = spawn(PROGRAM, ['--dev', '--http_server.port', String(port)], {
+    env: { ...process.env, XDG_STATE_HOME: state, ...environment },
+    stdio: ['ignore', 'pipe', 'inherit'],
+  });
+  let output = '';
+  const banner = new Promise((resolve, reject) => {
+    child.stdout.on('data', (data) => {
+      output += data;
+      const key = /X-API-Key: (\S+)'/.exec(output)?.[1];
+      if (key && output.includes('centrifuge.connect()')) resolve(key);
+    });
+    child.on('exit', (code) => reject(new Error(`the server ended with ${code}`)));
+  });
+  const key = await within(banner, 'banner');
+  const stop = () => new Promise((resolve) => {
+    child.removeAllListeners('exit');
+    child.on('exit', () => { rmSync(state, { recursive: true, force: true }); resolve(); });
+    child.kill('SIGTERM');
+  });
+  const api = async (method, body) => {
+    const response = await fetch(`http://127.0.0.1:${port}/api/${method}`, {
+      method: 'POST', headers: { 'X-API-Key': key }, body: JSON.stringify(body),
+    });
+    const answer = await response.json();
+    if (!answer.result) throw new Error(`${method}: ${JSON.stringify(answer)}`);
+    return answer.result;
+  };
+  return { port, api, stop };
+}
+
+/** Opens the demo page and waits until it shows a message of the clock; returns what it says. */
+async function demoPage(browser, port) {
+  // The SDK is put into the page by the test, which the page's own policy would not allow.
+  const page = await browser.newPage({ bypassCSP: true });
+  page.on('pageerror', (error) => console.error('page error:', error.message));
+  await page.goto(`http://localhost:${port}/`);
+  await page.waitForFunction(() => document.body.innerText.includes('unix_ms'), null, { timeout: LIMIT });
+  return { page, text: await page.evaluate(() => document.body.innerText) };
+}
+
+/** Connects the SDK inside the page, with the certificate pinned as the page's snippet says. */
+async function connectSdk(page, port) {
+  await page.addScriptTag({ path: SDK });
+  return page.evaluate(async (port) => {
+    const document = await (await fetch('/connection/webtransport/hashes')).json();
+    const bytes = (base64) => Uint8Array.from(atob(base64), (c) => c.charCodeAt(0));
+    const serverCertificateHashes = document.hashes.map(({ algorithm, value }) => ({ algorithm, value: bytes(value) }));
+    const Native = globalThis.WebTransport;
+    globalThis.WebTransport = function (url, options) { return new Native(url, { ...options, serverCertificateHashes }); };
+    const client = new Centrifuge([
+      { transport: 'webtransport', endpoint: `https://localhost:${port}/connection/webtransport` },
+      { transport: 'websocket', endpoint: `ws://localhost:${port}/connection/websocket` },
+    ]);
+    globalThis.seen = [];
+    globalThis.ended = new Promise((resolve) => client.on('disconnected', ({ code, reason }) => resolve({ code, reason })));
+    const connected = new Promise((resolve) => client.on('connected', resolve));
+    const subscription = client.newSubscription('demo:sdk');
+    subscription.on('publication', ({ data }) => seen.push(data));
+    const subscribed = new Promise((resolve) => subscription.on('subscribed', resolve));
+    subscription.subscribe();
+    client.connect();
+    await subscribed;
+    return (await connected).transport;
+  }, port);
+}
+
+const tests = {
+  'the demo page receives over WebTransport': async (browser) => {
+    const server = await start();
+    try {
+      const { text } = await demoPage(browser, server.port);
+      if (!/WebTransport/.test(text) || /fell back|fallback/i.test(text.split('In your own page')[0])) {
+        throw new Error(`the page says: ${text.slice(0, 300)}`);
+      }
+    } finally { await server.stop(); }
+  },
+
+  'the page falls back to WebSocket without UDP and says why': async (browser) => {
+    const server = await start({ GYRE_HTTP_SERVER_HTTP3_ENABLED: 'false', GYRE_WEBTRANSPORT_ENABLED: 'false' });
+    try {
+      const { text } = await demoPage(browser, server.port);
+      const shown = text.split('In your own page')[0];
+      if (!/WebSocket/.test(shown) || !/WebTransport/.test(shown)) throw new Error(`the page says: ${shown.slice(0, 300)}`);
+    } finally { await server.stop(); }
+  },
+
+  'the SDK receives 200 messages in order, and the advice of a disconnect': async (browser) => {
+    const server = await start();
+    try {
+      const { page } = await demoPage(browser, server.port);
+      const transport = await connectSdk(page, server.port);
+      if (transport !== 'webtransport') throw new Error(`connected over ${transport}`);
+      for (let i = 0; i < 200; i++) await server.api('publish', { channel: 'demo:sdk', data: { i, text: 'gyre ⟳' } });
+      await page.waitForFunction(() => seen.length >= 200, null, { timeout: LIMIT });
+      const order = await page.evaluate(() => seen.map(({ i }) => i).join());
+      if (order !== Array.from({ length: 200 }, (_, i) => i).join()) throw new Error(`order: ${order}`);
+      await server.api('disconnect', { user: '', disconnect: { code: 4501, reason: 'за работу' } });
+      const ended = await within(page.evaluate(() => ended), 'disconnect');
+      if (ended.code !== 4501 || ended.reason !== 'за работу') throw new Error(`advice: ${JSON.stringify(ended)}`);
+    } finally { await server.stop(); }
+  },
+};
+
+const browser = await chromium.launch({
+  executablePath: process.env.CHROMIUM ?? '/usr/bin/chromium',
+  headless: true,
+  args: ['--no-sandbox', '--disable-gpu', '--no-first-run', '--disable-background-networking', '--disable-component-update',
+    '--disable-sync'],
+});
+let failed = 0;
+for (const [name, test] of Object.entries(tests)) {
+  try {
+    await test(browser);
+    console.log(`ok      ${name}`);
+  } catch (error) {
+    failed++;
+    console.log(`FAILED  ${name}: ${error.message}`);
+  }
+}
+await browser.close();
+console.log(`${Object.keys(tests).length - failed} passed, ${failed} failed`);
+process.exit(failed === 0 ? 0 : 1);
