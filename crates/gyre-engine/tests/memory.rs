@@ -1,48 +1,42 @@
-//! The memory engine keeps the contract of the ports.
+//! The memory engine keeps the contracts of the ports, whether or not it is swept in time: what has ended is not seen.
 
 use std::{sync::Arc, time::Duration};
 
 use gyre_engine::memory::MemoryEngine;
-use gyre_testkit::suites::{self, RecordingSink, Setup, VirtualClock};
+use gyre_testkit::suites::{Fixture, RecordingSink, VirtualClock};
 
-const PRESENCE_TTL: Duration = Duration::from_secs(60);
+mod swept {
+    gyre_testkit::engine_suite!(crate::fixture(crate::Sweep::Always));
+}
 
-fn setup() -> Setup<MemoryEngine> {
+mod never_swept {
+    gyre_testkit::engine_suite!(crate::fixture(crate::Sweep::Never));
+}
+
+/// What happens when time has passed.
+enum Sweep {
+    Always,
+    Never,
+}
+
+fn fixture(sweep: Sweep) -> Fixture {
     let (clock, sink) = (VirtualClock::default(), Arc::new(RecordingSink::default()));
-    let read = clock.clone();
-    let engine = Arc::new(MemoryEngine::new(sink.clone(), Arc::new(move || read.now()), PRESENCE_TTL));
-    Setup { engine, clock, sink }
-}
-
-/// Ordering under concurrent publishers.
-#[test]
-fn deliveries_follow_offsets() {
-    suites::deliveries_follow_offsets(&setup());
-}
-
-/// Filters on history.
-#[test]
-fn history_is_read_by_filters() {
-    suites::history_is_read_by_filters(&setup());
-}
-
-/// Times to live, with and without a sweep between.
-#[test]
-fn streams_expire() {
-    suites::streams_expire(&setup());
-    let setup = setup();
-    suites::streams_expire(&setup);
-    setup.engine.sweep();
-}
-
-/// Idempotency keys and versions.
-#[test]
-fn repeated_publications_are_suppressed() {
-    suites::repeated_publications_are_suppressed(&setup());
-}
-
-/// Presence.
-#[test]
-fn members_come_and_go() {
-    suites::members_come_and_go(&setup(), PRESENCE_TTL);
+    let time = clock.clone();
+    let presence_ttl = Duration::from_secs(60);
+    let engine = Arc::new(MemoryEngine::new(sink.clone(), Arc::new(move || time.now()), presence_ttl));
+    let swept = engine.clone();
+    let advance = move |by| {
+        clock.advance(by);
+        if matches!(sweep, Sweep::Always) {
+            swept.sweep();
+        }
+    };
+    Fixture {
+        broker: engine.clone(),
+        presence: engine,
+        presence_ttl,
+        sink,
+        advance: Box::new(advance),
+        prefix: String::new(),
+    }
 }

@@ -48,9 +48,10 @@ pub struct PublishOptions {
     pub idempotency_key: Box<str>,
     /// Deliver as a delta to those who asked for it.
     pub delta: bool,
-    /// A publication whose version is not above the stream's is not made (only with history); 0 is off.
+    /// A publication whose version is not above the stream's is not made (only with history); 0 is off, and leaves the
+    /// stream's version as it is.
     pub version: u64,
-    /// Versions of different epochs are not compared.
+    /// Versions of different epochs are not compared; the empty epoch is compared with any.
     pub version_epoch: Box<str>,
 }
 
@@ -64,11 +65,17 @@ pub const IDEMPOTENCY_TTL: Duration = Duration::from_secs(300);
 pub struct Published {
     /// Position of the publication (or the current top, if it was suppressed); zero without history.
     pub position: StreamPosition,
-    /// The publication was suppressed by its idempotency key or version.
+    /// The publication was suppressed by its idempotency key or version: nothing was delivered, and neither position
+    /// nor times to live changed.
     pub is_suppressed: bool,
 }
 
 /// Which part of a stream to read.
+///
+/// Forward: offsets above `since`, ascending; from the oldest one kept, if those that follow `since` are gone. Reverse:
+/// offsets below `since`, descending; nothing if the one just below is not there.
+///
+/// Spec: centrifugal.dev, "History and recovery"; centrifuge `HistoryFilter`.
 #[derive(Clone, Debug, PartialEq, Eq, Default)]
 pub struct HistoryFilter {
     /// Read after (or, in reverse, before) this offset; `None` from the oldest (newest). A non-empty epoch must match.
@@ -107,6 +114,10 @@ pub trait Broker: Send + Sync + 'static {
     fn unsubscribe(&self, channel: &ChannelName) -> Answer<Result<(), EngineError>>;
 
     /// Makes a publication: appends it to the history if asked to, and delivers it to every subscribed node.
+    ///
+    /// Offsets of a stream start at 1 and have no gaps. The newest `size` publications are kept until `ttl` after the
+    /// last one, the position until `meta_ttl` after the last publication or reading; then the next stream begins
+    /// under another epoch.
     ///
     /// # Errors
     /// [`EngineError::Unavailable`]; whether the publication was made is then unknown.

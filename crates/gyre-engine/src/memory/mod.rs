@@ -3,11 +3,17 @@
 //! Striped by channel. A stripe's lock is held while a publication gets its offset *and* while it is delivered, so that
 //! every subscriber sees the order of the stream; nothing waits under it. All answers are there at once.
 //!
-//! Time to live is counted by an injected clock; what has expired is never seen, and [`MemoryEngine::sweep`] frees it.
+//! Time to live is counted by an injected clock; what has ended is never seen, and [`MemoryEngine::sweep`] frees it.
+//! Nothing survives a restart: every stream then begins anew under another epoch.
 
+mod epochs;
+mod expiring;
 mod idempotency;
 mod presence;
 mod stream;
+
+#[cfg(test)]
+mod tests;
 
 use std::{
     hash::BuildHasher,
@@ -22,29 +28,33 @@ use gyre_core::{
         PresenceEvent, PresenceStore, PublishOptions, Published,
     },
 };
-use gyre_protocol::{ClientInfo, Epoch, PresenceStats, Publication, StreamPosition};
-use hashbrown::HashMap;
+use gyre_protocol::{ClientInfo, PresenceStats, Publication, StreamPosition};
+use rand::rngs::StdRng;
 
+use epochs::Epochs;
+use expiring::ExpiringMap;
 use idempotency::Idempotency;
 use presence::Members;
-use stream::Stream;
+use stream::{Stream, Version};
 
 /// Independent parts of the engine.
 const STRIPES: usize = 64;
-/// Letters of an epoch.
-const EPOCH_LETTERS: usize = 8;
+/// Channels, and as many idempotency keys, that one sweep looks at in each stripe at most: a stripe is locked for less
+/// than a millisecond. What is left waits for the next sweep; it is not seen meanwhile.
+const SWEEP_LOOKS_MAX: usize = 1024;
 
-type Map<V> = HashMap<ChannelName, V, foldhash::fast::RandomState>;
-
-/// Where the engine reads the time.
+/// Where the engine reads the time. Must not go back.
 pub type Clock = Arc<dyn Fn() -> Instant + Send + Sync>;
 
 /// Streams and presence in memory.
+///
+/// A channel costs nothing until it is published with history, its history is read, or somebody is present in it.
 pub struct MemoryEngine {
     stripes: Box<[Mutex<Stripe>]>,
     hasher: foldhash::fast::RandomState,
     sink: Arc<dyn EventSink>,
     clock: Clock,
+    epochs: Epochs,
     presence_ttl: Duration,
 }
 
@@ -56,52 +66,82 @@ impl std::fmt::Debug for MemoryEngine {
 
 #[derive(Default)]
 struct Stripe {
-    streams: Map<Stream>,
-    presence: Map<Members>,
+    streams: ExpiringMap<Stream>,
+    presence: ExpiringMap<Members>,
     idempotency: Idempotency,
 }
 
 impl MemoryEngine {
+    /// How long a presence entry lives after its last renewal, unless configured.
+    pub const PRESENCE_TTL: Duration = Duration::from_secs(60);
+
     /// An engine that delivers into `sink`. Presence entries live for `presence_ttl` after their last renewal.
     pub fn new(sink: Arc<dyn EventSink>, clock: Clock, presence_ttl: Duration) -> Self {
+        Self::with_generator(sink, clock, presence_ttl, rand::make_rng())
+    }
+
+    /// Like [`MemoryEngine::new`]; the same generator makes the same epochs.
+    pub fn with_generator(
+        sink: Arc<dyn EventSink>,
+        clock: Clock,
+        presence_ttl: Duration,
+        generator: StdRng,
+    ) -> Self {
         Self {
             stripes: (0..STRIPES).map(|_| Mutex::default()).collect(),
             hasher: foldhash::fast::RandomState::default(),
             sink,
             clock,
+            epochs: Epochs::new(generator),
             presence_ttl,
         }
     }
 
-    /// Frees what has expired. Called about once a second; takes one stripe at a time.
+    /// Frees what has ended by the engine's clock. To be called about once a second; takes one stripe at a time, and
+    /// only what is due.
     pub fn sweep(&self) {
-        let now = (self.clock)();
         for stripe in &self.stripes {
             let mut stripe = lock(stripe);
-            stripe.streams.retain(|_, stream| !stream.sweep(now));
-            stripe.presence.retain(|_, members| !members.sweep(now));
-            stripe.idempotency.sweep(now);
+            let now = (self.clock)();
+            let freed = stripe.streams.sweep(now, SWEEP_LOOKS_MAX);
+            stripe.presence.sweep(now, SWEEP_LOOKS_MAX);
+            stripe.idempotency.sweep(now, SWEEP_LOOKS_MAX);
+            drop(stripe);
+            // A long history is freed with no publisher waiting.
+            drop(freed);
         }
     }
 
-    fn stripe(&self, channel: &ChannelName) -> MutexGuard<'_, Stripe> {
-        lock(&self.stripes[self.hasher.hash_one(&**channel) as usize % STRIPES])
+    /// The stripe of a channel, and the time, which is read under its lock so that it never goes back in a stripe.
+    fn stripe(&self, channel: &ChannelName) -> (MutexGuard<'_, Stripe>, Instant) {
+        let stripe = lock(&self.stripes[self.hasher.hash_one(&**channel) as usize % STRIPES]);
+        (stripe, (self.clock)())
+    }
+}
+
+impl Stripe {
+    /// Changes a channel's stream, which begins (anew) if there is none.
+    fn with_stream<R>(
+        &mut self,
+        channel: &ChannelName,
+        now: Instant,
+        epochs: &Epochs,
+        change: impl FnOnce(&mut Stream) -> R,
+    ) -> R {
+        self.streams.update(
+            channel,
+            || Stream::new(epochs.next()),
+            |stream| {
+                stream.refresh(now, || epochs.next());
+                change(stream)
+            },
+        )
     }
 }
 
 fn lock(stripe: &Mutex<Stripe>) -> MutexGuard<'_, Stripe> {
     // Every change leaves the stripe whole before anything that could panic is called.
     stripe.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// A name for a new incarnation of a stream.
-fn new_epoch() -> Epoch {
-    let letters: [u8; EPOCH_LETTERS] = rand::random();
-    let text: String = letters
-        .map(|byte| char::from(if byte & 1 == 0 { b'a' } else { b'A' } + (byte >> 1) % 26))
-        .iter()
-        .collect();
-    Epoch::new(&text)
 }
 
 impl Broker for MemoryEngine {
@@ -119,37 +159,26 @@ impl Broker for MemoryEngine {
         publication: NewPublication,
         options: PublishOptions,
     ) -> Answer<Result<Published, EngineError>> {
-        let now = (self.clock)();
-        let mut stripe = self.stripe(channel);
-        let key = &options.idempotency_key;
-        if let Some(position) = stripe.idempotency.find(channel, key, now) {
+        let (mut stripe, now) = self.stripe(channel);
+        let PublishOptions { history, idempotency_key, version, version_epoch, .. } = options;
+        if let Some(position) = stripe.idempotency.find(channel, &idempotency_key, now) {
             return Answer::Ready(Ok(Published { position, is_suppressed: true }));
         }
         let NewPublication { data, info, tags } = publication;
-        let mut publication = Publication { data, info, tags, ..Publication::default() };
-        let mut position = StreamPosition::default();
-        let publication = match options.history {
-            None => Arc::new(publication),
-            Some(history) => {
-                let stream =
-                    stripe.streams.entry(channel.clone()).or_insert_with(|| Stream::new(new_epoch()));
-                stream.refresh(now, new_epoch);
-                if stream.is_outdated(options.version, &options.version_epoch) {
-                    let position = stream.top();
-                    return Answer::Ready(Ok(Published { position, is_suppressed: true }));
-                }
-                position = stream.next_position();
-                publication.offset = position.offset;
-                publication.epoch = position.epoch.clone();
-                let publication = Arc::new(publication);
-                stream.append(publication.clone(), &history, now);
-                stream.set_version(options.version, options.version_epoch);
-                publication
-            }
+        let publication = Publication { data, info, tags, ..Publication::default() };
+        let version = Version { number: version, epoch: version_epoch };
+        let appended = match &history {
+            None => Ok(Arc::new(publication)),
+            Some(history) => stripe.with_stream(channel, now, &self.epochs, |stream| {
+                stream.append(publication, version, history, now)
+            }),
         };
-        if !key.is_empty() {
-            stripe.idempotency.remember(channel, key, position.clone(), now);
-        }
+        let publication = match appended {
+            Ok(publication) => publication,
+            Err(position) => return Answer::Ready(Ok(Published { position, is_suppressed: true })),
+        };
+        let position = StreamPosition { offset: publication.offset, epoch: publication.epoch.clone() };
+        stripe.idempotency.remember(channel, idempotency_key, position.clone(), now);
         self.sink.deliver(channel, ChannelEvent::Publication(publication));
         drop(stripe);
         Answer::Ready(Ok(Published { position, is_suppressed: false }))
@@ -160,7 +189,7 @@ impl Broker for MemoryEngine {
         channel: &ChannelName,
         event: PresenceEvent,
     ) -> Answer<Result<(), EngineError>> {
-        let stripe = self.stripe(channel);
+        let (stripe, _) = self.stripe(channel);
         self.sink.deliver(
             channel,
             match event {
@@ -178,46 +207,45 @@ impl Broker for MemoryEngine {
         filter: HistoryFilter,
         meta_ttl: Duration,
     ) -> Answer<Result<History, EngineError>> {
-        let now = (self.clock)();
-        let mut stripe = self.stripe(channel);
-        let stream = stripe.streams.entry(channel.clone()).or_insert_with(|| Stream::new(new_epoch()));
-        stream.refresh(now, new_epoch);
-        stream.keep_position(now, meta_ttl);
-        Answer::Ready(stream.read(&filter))
+        let (mut stripe, now) = self.stripe(channel);
+        let history = stripe.with_stream(channel, now, &self.epochs, |stream| {
+            stream.keep_position(now, meta_ttl);
+            stream.read(&filter)
+        });
+        Answer::Ready(history)
     }
 
     fn remove_history(&self, channel: &ChannelName) -> Answer<Result<(), EngineError>> {
-        if let Some(stream) = self.stripe(channel).streams.get_mut(channel) {
-            stream.clear();
-        }
+        let (mut stripe, _) = self.stripe(channel);
+        let freed = stripe.streams.find_mut(channel).and_then(Stream::clear);
+        drop(stripe);
+        drop(freed);
         Answer::Ready(Ok(()))
     }
 }
 
 impl PresenceStore for MemoryEngine {
     fn add(&self, channel: &ChannelName, info: Arc<ClientInfo>) -> Answer<Result<(), EngineError>> {
-        let expires = (self.clock)() + self.presence_ttl;
-        self.stripe(channel).presence.entry(channel.clone()).or_default().add(info, expires);
+        let (mut stripe, now) = self.stripe(channel);
+        stripe.presence.update(channel, || Members::new(self.presence_ttl), |members| members.add(info, now));
         Answer::Ready(Ok(()))
     }
 
     fn remove(&self, channel: &ChannelName, info: Arc<ClientInfo>) -> Answer<Result<(), EngineError>> {
-        let mut stripe = self.stripe(channel);
-        if stripe.presence.get_mut(channel).is_some_and(|members| members.remove(&info.client)) {
+        let (mut stripe, _) = self.stripe(channel);
+        if stripe.presence.find_mut(channel).is_some_and(|members| members.remove(&info.client)) {
             stripe.presence.remove(channel);
         }
         Answer::Ready(Ok(()))
     }
 
     fn members(&self, channel: &ChannelName) -> Answer<Result<Vec<Arc<ClientInfo>>, EngineError>> {
-        let now = (self.clock)();
-        let stripe = self.stripe(channel);
-        Answer::Ready(Ok(stripe.presence.get(channel).map_or_else(Vec::new, |members| members.list(now))))
+        let (stripe, now) = self.stripe(channel);
+        Answer::Ready(Ok(stripe.presence.find(channel).map_or_else(Vec::new, |members| members.list(now))))
     }
 
     fn stats(&self, channel: &ChannelName) -> Answer<Result<PresenceStats, EngineError>> {
-        let now = (self.clock)();
-        let stripe = self.stripe(channel);
-        Answer::Ready(Ok(stripe.presence.get(channel).map_or_else(PresenceStats::default, |m| m.stats(now))))
+        let (stripe, now) = self.stripe(channel);
+        Answer::Ready(Ok(stripe.presence.find(channel).map_or_else(PresenceStats::default, |m| m.stats(now))))
     }
 }
