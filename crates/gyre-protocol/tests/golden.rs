@@ -1,4 +1,5 @@
 //! Bytes on the wire, against messages recorded from the reference and the examples of the protocol's description.
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::sync::Arc;
 
