@@ -48,10 +48,8 @@ proptest! {
     #[test]
     fn random_bytes_are_survived(bytes in prop::collection::vec(any::<u8>(), 0..300)) {
         for encoding in [Encoding::Json, Encoding::Protobuf] {
-            for command in encoding.split_frame(&bytes) {
-                if let Ok(command) = command {
-                    prop_assert!(encoding.decode_command(command).is_ok() || command.len() <= bytes.len());
-                }
+            for command in encoding.split_frame(&bytes).flatten() {
+                std::hint::black_box(encoding.decode_command(command).is_ok());
             }
             let mut stream = StreamDecoder::new(encoding, 100);
             stream.push(bytes.clone().into());

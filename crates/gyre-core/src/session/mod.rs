@@ -1,6 +1,6 @@
 //! One client's protocol state: a plain struct driven by `handle_*` and drained by [`Session::poll_output`].
 //!
-//! Invariants: only [`State::Live`] knows a user and subscriptions; one command is worked on at a time, and while an
+//! Invariants: only `State::Live` knows a user and subscriptions; one command is worked on at a time, and while an
 //! effect it needs is not answered ([`Session::is_busy`]) the caller hands in no further command; the first reason to
 //! close wins. A session never reads a clock, waits, or touches a socket or the hub.
 //!
