@@ -72,6 +72,10 @@ impl Environment {
             let inner = format!("{name}_");
             if let Some(value) = self.get(&name) {
                 used.push(name.clone());
+                // Kubernetes sets such variables for a service: they hold addresses.
+                if value.starts_with("tcp://") || value.starts_with("udp://") {
+                    continue;
+                }
                 if let Some(value) = self.value_of(key, &name, value, tree, findings) {
                     source::set(tree, key.name, value);
                 }

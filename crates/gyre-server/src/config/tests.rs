@@ -161,7 +161,19 @@ fn the_environment_is_laid_over() {
     let file = load_text("json", r#"{"channel": {"namespaces": [{"name": "my-ns"}]}}"#);
     assert!(file.is_ok());
     assert!(load_with(json!({}), &[("CENTRIFUGO_PROMETHEUS_ENABLED", "yes")]).is_err());
-    let flat = load_with(json!({}), &[("CENTRIFUGO_API_KEY", "k"), ("CENTRIFUGO_HEALTH", "true")]).unwrap();
+    let flat = load_with(
+        json!({}),
+        &[
+            ("CENTRIFUGO_API_KEY", "k"),
+            ("CENTRIFUGO_HEALTH", "true"),
+            ("CENTRIFUGO_PORT", "tcp://10.0.0.1:80"),
+            ("CENTRIFUGO_ALLOWED_ORIGINS", "https://a https://b"),
+            ("CENTRIFUGO_NAMESPACES", r#"[{"name": "chat"}]"#),
+        ],
+    )
+    .unwrap();
+    assert_eq!(flat.raw.object("client").list("allowed_origins").len(), 2);
+    assert!(flat.resolved.rules.namespaces.named.contains_key("chat") && flat.resolved.server.port == 8000);
     assert!(flat.resolved.api.key.is_some() && flat.resolved.health.is_some());
 }
 
