@@ -18,7 +18,7 @@ use gyre_transport::{
     tls::{self, CertificateResolver},
     websocket,
 };
-use tokio::{net::TcpListener, runtime::Runtime, sync::watch};
+use tokio::{net::TcpListener, runtime::Runtime, sync::watch, task::JoinSet};
 
 use crate::{
     api::{ApiOptions, HttpApi},
@@ -286,33 +286,41 @@ async fn serve_shard(
     mut shutdown: Shutdown,
     timeout: Duration,
 ) {
-    if let Err(error) = listen(&shard, &listeners, &routes, &h3, &shutdown) {
-        tracing::error!(%error, shard = shard.index(), "cannot listen");
-        return;
-    }
+    let mut serving = match listen(&shard, &listeners, &routes, &h3, &shutdown) {
+        Ok(serving) => serving,
+        Err(error) => {
+            tracing::error!(%error, shard = shard.index(), "cannot listen");
+            return;
+        }
+    };
     // An error means that the server itself is gone, which ends the shard as well.
     drop(shutdown.wait_for(|stop| *stop).await);
     shard.begin_shutdown();
-    if tokio::time::timeout(timeout, shard.drained()).await.is_err() {
+    let ended = async {
+        shard.drained().await;
+        while serving.join_next().await.is_some() {}
+    };
+    if tokio::time::timeout(timeout, ended).await.is_err() {
         tracing::warn!(shard = shard.index(), "clients did not leave in time");
     }
 }
 
-/// Starts every listener of one shard.
+/// Starts every listener of one shard. Those of TCP end when the server stops and their requests are answered.
 fn listen(
     shard: &LocalShard,
     listeners: &Listeners,
     routes: &Arc<Routes>,
     h3: &Arc<gyre_h3::Config>,
     shutdown: &Shutdown,
-) -> io::Result<()> {
+) -> io::Result<JoinSet<()>> {
+    let mut serving = JoinSet::new();
     let sockets = match listeners.sockets.get(shard.index()) {
         Some(sockets) => std::mem::take(&mut *sockets.lock().unwrap_or_else(PoisonError::into_inner)),
-        None => return Ok(()),
+        None => return Ok(serving),
     };
     let router = Router::new(routes.clone(), listeners.external_scope(), shard.clone());
     for listener in sockets.external {
-        spawn_listener(listener, &listeners.front, &router, shutdown)?;
+        spawn_listener(&mut serving, listener, &listeners.front, &router, shutdown)?;
     }
     if let Some(tls) = &listeners.quic {
         for socket in sockets.quic {
@@ -324,19 +332,20 @@ fn listen(
     let scope = Scope { client: false, api: true, operation: true };
     let router = Router::new(routes.clone(), scope, shard.clone());
     for listener in sockets.internal {
-        spawn_listener(listener, &listeners.internal_front, &router, shutdown)?;
+        spawn_listener(&mut serving, listener, &listeners.internal_front, &router, shutdown)?;
     }
-    Ok(())
+    Ok(serving)
 }
 
 fn spawn_listener(
+    serving: &mut JoinSet<()>,
     listener: std::net::TcpListener,
     front: &Front,
     router: &Rc<Router>,
     shutdown: &Shutdown,
 ) -> io::Result<()> {
     let listener = TcpListener::from_std(listener)?;
-    tokio::task::spawn_local(serve_listener(listener, front.clone(), router.clone(), shutdown.clone()));
+    serving.spawn_local(serve_listener(listener, front.clone(), router.clone(), shutdown.clone()));
     Ok(())
 }
 

@@ -312,7 +312,9 @@ fn value_at(path: &str, text: &str) -> Value {
     let keys = if object.is_empty() { schema::ROOT } else { keys_at(object) };
     match keys.iter().find(|key| key.name == name).map(|key| key.kind) {
         Some(Kind::List) => text.split_whitespace().map(Value::from).collect(),
-        Some(Kind::Objects(_)) => serde_json::from_str(text).unwrap_or_else(|_| Value::from(text)),
+        Some(Kind::Objects(_)) => {
+            serde_json::from_str(text).map_or_else(|_| Value::from(text), source::lower_cased)
+        }
         _ => Value::from(text),
     }
 }

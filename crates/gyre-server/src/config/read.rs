@@ -182,7 +182,10 @@ fn setting(key: &Key, given: &Value, path: &str, findings: &mut Findings) -> Set
         }),
         Kind::Int => Setting::Int(match given {
             Value::Null => key.default.parse().unwrap_or(0),
-            Value::Number(number) if number.as_i64().is_some() => number.as_i64().unwrap_or(0),
+            Value::Number(number) => whole(number).unwrap_or_else(|| {
+                wrong("a whole number", "write a number without a fraction");
+                0
+            }),
             Value::Bool(value) => i64::from(*value),
             Value::String(text) => parse_int(text).unwrap_or_else(|| {
                 wrong("a whole number", "write a number");
@@ -247,6 +250,12 @@ fn setting(key: &Key, given: &Value, path: &str, findings: &mut Findings) -> Set
         }),
         Kind::Opaque => Setting::Opaque(given.clone()),
     }
+}
+
+/// A number that may be written with an exponent, such as `1e3`.
+fn whole(number: &serde_json::Number) -> Option<i64> {
+    let fits = |value: f64| value.fract() == 0.0 && value.abs() < 2f64.powi(53);
+    number.as_i64().or_else(|| number.as_f64().filter(|value| fits(*value)).map(|value| value as i64))
 }
 
 /// A number as Go reads it with base 0.
