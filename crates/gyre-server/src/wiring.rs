@@ -4,7 +4,7 @@ use std::{
     io,
     net::SocketAddr,
     rc::Rc,
-    sync::Arc,
+    sync::{Arc, Mutex, PoisonError},
     thread,
     time::{Duration, Instant},
 };
@@ -18,7 +18,7 @@ use gyre_transport::{
     tls::{self, CertificateResolver},
     websocket,
 };
-use tokio::{net::TcpListener, runtime::Runtime, sync::watch};
+use tokio::{net::TcpListener, runtime::Runtime, sync::watch, task::JoinSet};
 
 use crate::{
     api::{ApiOptions, HttpApi},
@@ -93,8 +93,8 @@ pub fn verifiers(resolved: &Resolved) -> Result<Verifiers, KeyError> {
 /// If something cannot be bound or used; nothing runs then.
 pub fn start(resolved: &Resolved, additions: Additions, control: &Runtime) -> Result<Server, StartError> {
     let authenticator = Arc::new(TokenAuthenticator::new(verifiers(resolved)?));
-    let listeners = Listeners::new(resolved, additions.accepts_both)?;
     let shards = thread::available_parallelism().map_or(1, |cores| cores.get());
+    let listeners = Listeners::new(resolved, additions.accepts_both, shards)?;
     let directory = Arc::new(Directory::new(shards));
     let engine = Arc::new(MemoryEngine::new(directory.clone(), Arc::new(Instant::now), PRESENCE_TTL));
     let ports =
@@ -150,8 +150,10 @@ impl Server {
 
 /// Where to listen, with what.
 struct Listeners {
-    external: Addresses,
-    internal: Option<Addresses>,
+    /// The sockets of each shard, until it takes them. All are bound before any is served: the kernel spreads clients
+    /// over the sockets of a port, and one that joined later would take over the packets of QUIC connections.
+    sockets: Vec<Mutex<ShardSockets>>,
+    has_internal: bool,
     front: Front,
     internal_front: Front,
     resolver: Option<Arc<CertificateResolver>>,
@@ -162,7 +164,7 @@ struct Listeners {
 
 impl Listeners {
     /// Checks every address before anything is bound for good.
-    fn new(resolved: &Resolved, accepts_both: bool) -> Result<Self, StartError> {
+    fn new(resolved: &Resolved, accepts_both: bool, shards: usize) -> Result<Self, StartError> {
         let server = &resolved.server;
         let tls = server.tls.as_ref().map(tcp_tls).transpose()?;
         let internal_tls = server.internal_tls.as_ref().map(tcp_tls).transpose()?;
@@ -199,8 +201,8 @@ impl Listeners {
                 accepts_h2c: false,
                 alt_svc_port: None,
             },
-            external,
-            internal,
+            has_internal: internal.is_some(),
+            sockets: bind_all(&external, internal.as_ref(), quic.is_some(), shards)?,
             resolver,
             quic,
             api_is_external: resolved.api.external,
@@ -208,9 +210,45 @@ impl Listeners {
     }
 
     fn external_scope(&self) -> Scope {
-        let is_only_port = self.internal.is_none();
+        let is_only_port = !self.has_internal;
         Scope { client: true, api: is_only_port || self.api_is_external, operation: is_only_port }
     }
+}
+
+/// The sockets of one shard.
+#[derive(Default)]
+struct ShardSockets {
+    external: Vec<std::net::TcpListener>,
+    quic: Vec<std::net::UdpSocket>,
+    internal: Vec<std::net::TcpListener>,
+}
+
+/// Binds every socket of every shard; those of QUIC first, because a client that reaches TCP may try UDP next.
+fn bind_all(
+    external: &Addresses,
+    internal: Option<&Addresses>,
+    with_quic: bool,
+    shards: usize,
+) -> Result<Vec<Mutex<ShardSockets>>, StartError> {
+    fn bind<T>(
+        addresses: &Addresses,
+        bind: impl Fn(SocketAddr) -> io::Result<T>,
+    ) -> Result<Vec<T>, StartError> {
+        let all = addresses.required.iter().chain(&addresses.optional);
+        all.map(|address| {
+            bind(*address).map_err(|error| StartError::Bind { address: address.to_string(), error })
+        })
+        .collect()
+    }
+    let mut sockets: Vec<ShardSockets> = (0..shards).map(|_| ShardSockets::default()).collect();
+    for shard in sockets.iter_mut().filter(|_| with_quic) {
+        shard.quic = bind(external, bind_udp)?;
+    }
+    for shard in &mut sockets {
+        shard.external = bind(external, bind_tcp)?;
+        shard.internal = internal.map_or(Ok(Vec::new()), |internal| bind(internal, bind_tcp))?;
+    }
+    Ok(sockets.into_iter().map(Mutex::new).collect())
 }
 
 fn tcp_tls(pem: &Pem) -> Result<(Arc<CertificateResolver>, Arc<rustls::ServerConfig>), tls::TlsError> {
@@ -225,13 +263,18 @@ fn check(addresses: &mut Addresses, with_udp: bool) -> Result<(), StartError> {
         bind_check(*address, with_udp)
             .map_err(|error| StartError::Bind { address: address.to_string(), error })?;
     }
-    addresses.optional.retain(|address| match bind_check(*address, with_udp) {
-        Ok(()) => true,
-        Err(error) => {
-            tracing::warn!(%address, %error, "an optional address is not available");
-            false
+    let mut available = Vec::new();
+    for address in &addresses.optional {
+        match bind_check(*address, with_udp) {
+            Ok(()) => available.push(*address),
+            // Another server there would take half of the clients.
+            Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
+                return Err(StartError::Bind { address: address.to_string(), error });
+            }
+            Err(error) => tracing::warn!(%address, %error, "an optional address is not available"),
         }
-    });
+    }
+    addresses.optional = available;
     Ok(())
 }
 
@@ -243,52 +286,66 @@ async fn serve_shard(
     mut shutdown: Shutdown,
     timeout: Duration,
 ) {
-    if let Err(error) = listen(&shard, &listeners, &routes, &h3, &shutdown) {
-        tracing::error!(%error, shard = shard.index(), "cannot listen");
-        return;
-    }
+    let mut serving = match listen(&shard, &listeners, &routes, &h3, &shutdown) {
+        Ok(serving) => serving,
+        Err(error) => {
+            tracing::error!(%error, shard = shard.index(), "cannot listen");
+            return;
+        }
+    };
     // An error means that the server itself is gone, which ends the shard as well.
     drop(shutdown.wait_for(|stop| *stop).await);
     shard.begin_shutdown();
-    if tokio::time::timeout(timeout, shard.drained()).await.is_err() {
+    let ended = async {
+        shard.drained().await;
+        while serving.join_next().await.is_some() {}
+    };
+    if tokio::time::timeout(timeout, ended).await.is_err() {
         tracing::warn!(shard = shard.index(), "clients did not leave in time");
     }
 }
 
-/// Starts every listener of one shard.
+/// Starts every listener of one shard. Those of TCP end when the server stops and their requests are answered.
 fn listen(
     shard: &LocalShard,
     listeners: &Listeners,
     routes: &Arc<Routes>,
     h3: &Arc<gyre_h3::Config>,
     shutdown: &Shutdown,
-) -> io::Result<()> {
+) -> io::Result<JoinSet<()>> {
+    let mut serving = JoinSet::new();
+    let sockets = match listeners.sockets.get(shard.index()) {
+        Some(sockets) => std::mem::take(&mut *sockets.lock().unwrap_or_else(PoisonError::into_inner)),
+        None => return Ok(serving),
+    };
     let router = Router::new(routes.clone(), listeners.external_scope(), shard.clone());
-    for address in listeners.external.required.iter().chain(&listeners.external.optional) {
-        spawn_listener(*address, &listeners.front, &router, shutdown)?;
-        if let Some(tls) = &listeners.quic {
-            let endpoint = quic::endpoint(bind_udp(*address)?, tls.clone())?;
+    for listener in sockets.external {
+        spawn_listener(&mut serving, listener, &listeners.front, &router, shutdown)?;
+    }
+    if let Some(tls) = &listeners.quic {
+        for socket in sockets.quic {
+            let endpoint = quic::endpoint(socket, tls.clone())?;
             let handler = Rc::new(Http3(router.clone()));
             tokio::task::spawn_local(quic::serve_endpoint(endpoint, h3.clone(), handler, shutdown.clone()));
         }
     }
-    let Some(internal) = &listeners.internal else { return Ok(()) };
     let scope = Scope { client: false, api: true, operation: true };
     let router = Router::new(routes.clone(), scope, shard.clone());
-    for address in internal.required.iter().chain(&internal.optional) {
-        spawn_listener(*address, &listeners.internal_front, &router, shutdown)?;
+    for listener in sockets.internal {
+        spawn_listener(&mut serving, listener, &listeners.internal_front, &router, shutdown)?;
     }
-    Ok(())
+    Ok(serving)
 }
 
 fn spawn_listener(
-    address: SocketAddr,
+    serving: &mut JoinSet<()>,
+    listener: std::net::TcpListener,
     front: &Front,
     router: &Rc<Router>,
     shutdown: &Shutdown,
 ) -> io::Result<()> {
-    let listener = TcpListener::from_std(bind_tcp(address)?)?;
-    tokio::task::spawn_local(serve_listener(listener, front.clone(), router.clone(), shutdown.clone()));
+    let listener = TcpListener::from_std(listener)?;
+    serving.spawn_local(serve_listener(listener, front.clone(), router.clone(), shutdown.clone()));
     Ok(())
 }
 

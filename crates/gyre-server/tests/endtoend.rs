@@ -78,6 +78,12 @@ impl Server {
         connector.connect("localhost".try_into().unwrap(), tcp).await.unwrap()
     }
 
+    /// Asks the process to end.
+    fn terminate(&self) {
+        let id = rustix::process::Pid::from_raw(self.child.id() as i32).unwrap();
+        rustix::process::kill_process(id, rustix::process::Signal::TERM).unwrap();
+    }
+
     /// A call of the server API over HTTP/1.1.
     async fn api(&self, method: &str, body: &Value) -> Value {
         use tokio::io::AsyncReadExt;
@@ -293,11 +299,40 @@ async fn shutdown_reaches_everyone() {
         client.send(Encoding::Json, &commands(Encoding::Json)[0]).await;
         client.until(b"connect").await;
     }
-    let id = rustix::process::Pid::from_raw(server.child.id() as i32).unwrap();
-    rustix::process::kill_process(id, rustix::process::Signal::TERM).unwrap();
+    server.terminate();
     clients[0].until(b"close 3001 shutdown").await;
     clients[1].until(br#""disconnect":{"code":3001"#).await;
     drop(clients);
+    let status = tokio::task::spawn_blocking(move || server.child.wait()).await.unwrap().unwrap();
+    assert!(status.success());
+}
+
+/// A request in flight is answered before the process ends. Method: the body comes when the listeners are closed.
+#[tokio::test]
+async fn shutdown_answers_requests_in_flight() {
+    use tokio::io::AsyncReadExt;
+    let mut server = Server::start().await;
+    let body = json!({"channel": "c", "data": {}}).to_string();
+    let mut tls = server.tls().await;
+    let head = format!(
+        "POST /api/publish HTTP/1.1\r\nhost: localhost\r\nx-api-key: {KEY}\r\ncontent-length: {}\r\nexpect: 100-continue\r\n\r\n",
+        body.len()
+    );
+    tls.write_all(head.as_bytes()).await.unwrap();
+    let mut answer = vec![0; 1024];
+    let read = timeout(LIMIT, tls.read(&mut answer)).await.unwrap().unwrap();
+    assert!(answer[..read].starts_with(b"HTTP/1.1 100 "));
+    server.terminate();
+    let deadline = Instant::now() + LIMIT;
+    while TcpStream::connect(("127.0.0.1", server.port)).await.is_ok() {
+        assert!(Instant::now() < deadline, "the server goes on listening");
+        tokio::task::yield_now().await;
+    }
+    tls.write_all(body.as_bytes()).await.unwrap();
+    answer.clear();
+    // A peer that closes without a goodbye of TLS is an error to the reader, behind all it wrote.
+    drop(timeout(LIMIT, tls.read_to_end(&mut answer)).await.unwrap());
+    assert!(answer.starts_with(b"HTTP/1.1 200 "), "{}", String::from_utf8_lossy(&answer));
     let status = tokio::task::spawn_blocking(move || server.child.wait()).await.unwrap().unwrap();
     assert!(status.success());
 }

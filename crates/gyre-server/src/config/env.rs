@@ -72,6 +72,10 @@ impl Environment {
             let inner = format!("{name}_");
             if let Some(value) = self.get(&name) {
                 used.push(name.clone());
+                // Kubernetes sets such variables for a service: they hold addresses.
+                if value.starts_with("tcp://") || value.starts_with("udp://") {
+                    continue;
+                }
                 if let Some(value) = self.value_of(key, &name, value, tree, findings) {
                     source::set(tree, key.name, value);
                 }
@@ -131,8 +135,10 @@ impl Environment {
             Kind::Map => json("a JSON object"),
             // Anything else is the old layout's switch of that name.
             Kind::Object(_) | Kind::Opaque if !text.trim_start().starts_with('{') => None,
-            Kind::Object(_) | Kind::Opaque => json("a JSON object"),
-            Kind::Objects(_) if text.trim_start().starts_with('[') => json("a JSON list"),
+            Kind::Object(_) | Kind::Opaque => json("a JSON object").map(source::lower_cased),
+            Kind::Objects(_) if text.trim_start().starts_with('[') => {
+                json("a JSON list").map(source::lower_cased)
+            }
             // Names of empty entries, appended to those of the file.
             Kind::Objects(_) => {
                 let mut items = tree.get(key.name).and_then(Value::as_array).cloned().unwrap_or_default();

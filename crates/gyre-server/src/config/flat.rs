@@ -202,6 +202,9 @@ pub(super) fn translate(tree: &mut Value, environment: &Environment, findings: &
         if is_switch(&name) && !is_object {
             let inner = if matches!(&*name, "engine" | "broker") { "type" } else { "enabled" };
             let Some(value) = object.remove(&name) else { continue };
+            if value.as_str() == Some("") {
+                continue;
+            }
             // A scalar for an object that cannot be switched stays a mistake.
             match RENAMED.iter().find(|(old, _)| *old == name) {
                 Some((_, path)) => moved.push((name, (*path).into(), value)),
@@ -293,9 +296,27 @@ fn from_environment(environment: &Environment) -> Vec<(String, String, Value)> {
             let name = old.to_uppercase();
             let value = environment.get(&name)?;
             let is_new_name = path.replace('.', "_").to_uppercase() == name;
-            (!is_new_name && !value.trim_start().starts_with('{')).then(|| (name, path, Value::from(value)))
+            // Kubernetes sets variables of such names for a service: they hold addresses.
+            let is_foreign = value.starts_with("tcp://") || value.starts_with("udp://");
+            let is_old = !is_new_name && !is_foreign && !value.trim_start().starts_with('{');
+            is_old
+                .then(|| (name, value_at(&path, value), path))
+                .map(|(name, value, path)| (name, path, value))
         })
         .collect()
+}
+
+/// A variable's text as the file would have it at that path.
+fn value_at(path: &str, text: &str) -> Value {
+    let (object, name) = path.rsplit_once('.').unwrap_or(("", path));
+    let keys = if object.is_empty() { schema::ROOT } else { keys_at(object) };
+    match keys.iter().find(|key| key.name == name).map(|key| key.kind) {
+        Some(Kind::List) => text.split_whitespace().map(Value::from).collect(),
+        Some(Kind::Objects(_)) => {
+            serde_json::from_str(text).map_or_else(|_| Value::from(text), source::lower_cased)
+        }
+        _ => Value::from(text),
+    }
 }
 
 fn keys_at(path: &str) -> &'static [Key] {

@@ -11,6 +11,7 @@ mod read;
 mod resolve;
 pub mod schema;
 mod source;
+mod unavailable;
 mod validate;
 
 use std::{fmt, path::PathBuf};
@@ -121,9 +122,8 @@ pub fn load(sources: &Sources) -> Result<Loaded, Vec<Problem>> {
     let mut findings = read::Findings::default();
     let mut tree = match &sources.file {
         None => Value::Object(Default::default()),
-        Some(path) => source::read_file(path, sources.may_be_missing, &mut findings),
+        Some(path) => source::lower_cased(source::read_file(path, sources.may_be_missing, &mut findings)),
     };
-    source::lower_case(&mut tree);
     flat::translate(&mut tree, &sources.environment, &mut findings);
     sources.environment.apply(&mut tree, &mut findings);
     for (path, value) in &sources.flags {
@@ -133,6 +133,7 @@ pub fn load(sources: &Sources) -> Result<Loaded, Vec<Problem>> {
     sources.environment.substitute(schema::ROOT, &mut tree, "", &mut findings);
     let raw = read::read(schema::ROOT, &tree, "", &mut findings);
     validate::validate(&raw, &mut findings);
+    unavailable::check(&raw, &mut findings);
     let resolved = resolve::resolve(&raw, &mut findings);
     match (findings.problems.is_empty(), resolved) {
         (true, Some(resolved)) => Ok(Loaded { raw, resolved, warnings: findings.warnings }),

@@ -13,12 +13,19 @@ use super::{
 };
 
 /// The values of one object: those given, and the defaults of those that are not.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Default)]
 pub struct Section {
     values: BTreeMap<&'static str, Setting>,
 }
 
-#[derive(Clone, Debug)]
+/// Values are never printed: some are secrets.
+impl std::fmt::Debug for Section {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_set().entries(self.values.keys()).finish()
+    }
+}
+
+#[derive(Clone)]
 enum Setting {
     Bool(bool),
     Int(i64),
@@ -150,7 +157,9 @@ fn join(path: &str, name: &str) -> String {
 fn setting(key: &Key, given: &Value, path: &str, findings: &mut Findings) -> Setting {
     let is_given = !given.is_null();
     let mut wrong = |what: &str, fix: &str| {
-        let shown = if given.to_string().len() > 60 { "the value".to_owned() } else { given.to_string() };
+        let is_secret = ["secret", "key", "password", "token"].iter().any(|word| key.name.contains(word));
+        let is_shown = !is_secret && given.to_string().len() <= 60;
+        let shown = if is_shown { given.to_string() } else { "the value".to_owned() };
         findings.problem(path, format!("{shown} is not {what}"), fix);
     };
     match key.kind {
@@ -173,7 +182,10 @@ fn setting(key: &Key, given: &Value, path: &str, findings: &mut Findings) -> Set
         }),
         Kind::Int => Setting::Int(match given {
             Value::Null => key.default.parse().unwrap_or(0),
-            Value::Number(number) if number.as_i64().is_some() => number.as_i64().unwrap_or(0),
+            Value::Number(number) => whole(number).unwrap_or_else(|| {
+                wrong("a whole number", "write a number without a fraction");
+                0
+            }),
             Value::Bool(value) => i64::from(*value),
             Value::String(text) => parse_int(text).unwrap_or_else(|| {
                 wrong("a whole number", "write a number");
@@ -238,6 +250,12 @@ fn setting(key: &Key, given: &Value, path: &str, findings: &mut Findings) -> Set
         }),
         Kind::Opaque => Setting::Opaque(given.clone()),
     }
+}
+
+/// A number that may be written with an exponent, such as `1e3`.
+fn whole(number: &serde_json::Number) -> Option<i64> {
+    let fits = |value: f64| value.fract() == 0.0 && value.abs() < 2f64.powi(53);
+    number.as_i64().or_else(|| number.as_f64().filter(|value| fits(*value)).map(|value| value as i64))
 }
 
 /// A number as Go reads it with base 0.

@@ -273,7 +273,8 @@ fn pem(given: &str) -> Result<Vec<u8>, String> {
     if given.contains(MARK) {
         return Ok(given.into());
     }
-    if let Ok(decoded) = STANDARD.decode(given.trim())
+    let joined: String = given.split_whitespace().collect();
+    if let Ok(decoded) = STANDARD.decode(joined)
         && String::from_utf8_lossy(&decoded).contains(MARK)
     {
         return Ok(decoded);

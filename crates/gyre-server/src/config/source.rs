@@ -51,17 +51,13 @@ pub(super) fn read_file(path: &Path, may_be_missing: bool, findings: &mut Findin
 }
 
 /// Keys match in any case.
-pub(super) fn lower_case(tree: &mut Value) {
+pub(super) fn lower_cased(tree: Value) -> Value {
     match tree {
         Value::Object(object) => {
-            let entries = std::mem::take(object);
-            for (name, mut value) in entries {
-                lower_case(&mut value);
-                object.insert(name.to_lowercase(), value);
-            }
+            object.into_iter().map(|(name, value)| (name.to_lowercase(), lower_cased(value))).collect()
         }
-        Value::Array(items) => items.iter_mut().for_each(lower_case),
-        _ => {}
+        Value::Array(items) => items.into_iter().map(lower_cased).collect(),
+        scalar => scalar,
     }
 }
 

@@ -1,4 +1,7 @@
-use std::path::PathBuf;
+use std::{
+    path::PathBuf,
+    sync::atomic::{AtomicU32, Ordering},
+};
 
 use serde_json::json;
 
@@ -16,7 +19,9 @@ fn load_with(tree: Value, environment: &[(&str, &str)]) -> Result<Loaded, Vec<Pr
 
 /// Loads text as a file of that extension.
 fn load_text(extension: &str, text: &str) -> Result<Loaded, Vec<Problem>> {
-    let folder = std::env::temp_dir().join(format!("gyre-config-test-{}-{extension}", std::process::id()));
+    static FOLDERS: AtomicU32 = AtomicU32::new(0);
+    let number = FOLDERS.fetch_add(1, Ordering::Relaxed);
+    let folder = std::env::temp_dir().join(format!("gyre-config-test-{}-{number}", std::process::id()));
     std::fs::create_dir_all(&folder).unwrap();
     let file = folder.join(format!("config.{extension}"));
     std::fs::write(&file, text).unwrap();
@@ -66,11 +71,11 @@ fn formats_are_told_by_extension() {
 fn values_are_taken_weakly() {
     let loaded = load_tree(json!({
         "http_server": {"port": "9000"},
-        "client": {"insecure": "true", "allowed_origins": "http://a.example", "channel_limit": "0x10"},
+        "client": {"insecure": "true", "allowed_origins": "http://a.example", "channel_limit": "0x10", "queue_max_size": 2e6},
     }));
     let resolved = loaded.unwrap().resolved;
     assert_eq!((resolved.server.port, resolved.rules.limits.channel_limit), (9000, 16));
-    assert!(resolved.rules.connect.insecure);
+    assert!(resolved.rules.connect.insecure && resolved.rules.limits.queue_bytes_max == 2_000_000);
     let upper = load_text("json", r#"{"CLIENT": {"Channel_Limit": 10}}"#).unwrap();
     assert_eq!(upper.resolved.rules.limits.channel_limit, 10);
     let wrong =
@@ -161,7 +166,19 @@ fn the_environment_is_laid_over() {
     let file = load_text("json", r#"{"channel": {"namespaces": [{"name": "my-ns"}]}}"#);
     assert!(file.is_ok());
     assert!(load_with(json!({}), &[("CENTRIFUGO_PROMETHEUS_ENABLED", "yes")]).is_err());
-    let flat = load_with(json!({}), &[("CENTRIFUGO_API_KEY", "k"), ("CENTRIFUGO_HEALTH", "true")]).unwrap();
+    let flat = load_with(
+        json!({}),
+        &[
+            ("CENTRIFUGO_API_KEY", "k"),
+            ("CENTRIFUGO_HEALTH", "true"),
+            ("CENTRIFUGO_PORT", "tcp://10.0.0.1:80"),
+            ("CENTRIFUGO_ALLOWED_ORIGINS", "https://a https://b"),
+            ("CENTRIFUGO_NAMESPACES", r#"[{"NAME": "chat"}]"#),
+        ],
+    )
+    .unwrap();
+    assert_eq!(flat.raw.object("client").list("allowed_origins").len(), 2);
+    assert!(flat.resolved.rules.namespaces.named.contains_key("chat") && flat.resolved.server.port == 8000);
     assert!(flat.resolved.api.key.is_some() && flat.resolved.health.is_some());
 }
 
@@ -175,6 +192,23 @@ fn misspelt_keys_are_hinted_at() {
         |message: &str| message.contains("client.chanel_limit") && message.contains("\"channel_limit\"?");
     assert!(messages.iter().any(|message| hinted(message)), "{messages:?}");
     assert!(messages.iter().any(|message| message.contains("\"nosuch\" is ignored")), "{messages:?}");
+}
+
+/// What is not there is said; a hook that would keep clients out is refused rather than ignored.
+#[test]
+fn what_is_not_available_is_told() {
+    let loaded = load_tree(json!({
+        "sse": {"enabled": true},
+        "client": {"token": {"jwks_public_endpoint": "https://keys"}, "proxy": {"connect": {"enabled": true, "endpoint": "http://a"}}},
+    }));
+    let warnings: Vec<_> = loaded.unwrap().warnings.into_iter().map(|warning| warning.message).collect();
+    let keys: Vec<_> = warnings.iter().filter_map(|message| message.split(' ').next()).collect();
+    assert_eq!(keys, ["sse.enabled", "client.proxy.connect.enabled", "client.token.jwks_public_endpoint"]);
+    let hooks = load_tree(json!({"channel": {
+        "proxy": {"subscribe": {"endpoint": "http://a"}},
+        "namespaces": [{"name": "chat", "subscribe_proxy_enabled": true}],
+    }}));
+    assert_eq!(paths(hooks), ["channel.namespaces[chat].subscribe_proxy_enabled"]);
 }
 
 /// Origins match by pattern in lower case; without patterns no page gets in, but what is no page does.

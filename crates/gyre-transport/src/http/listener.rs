@@ -62,7 +62,7 @@ pub fn bind_check(address: SocketAddr, with_udp: bool) -> io::Result<()> {
     // Connections of an earlier process in TIME_WAIT are no obstacle.
     tcp.set_reuse_address(true)?;
     tcp.bind(&address.into())?;
-    tcp.listen(1)?;
+    // Never listened on: a client that came now would be lost.
     if with_udp {
         new_socket(address, Type::DGRAM, Protocol::UDP)?.bind(&address.into())?;
     }

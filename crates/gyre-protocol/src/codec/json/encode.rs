@@ -21,7 +21,7 @@ pub fn encode_reply(reply: &Reply, options: &EncodeOptions, out: &mut Vec<u8>) -
         o.uint("id", reply.id.into());
         match &reply.body {
             ReplyBody::Error(error) => o.message("error", |o| write_error(o, error)),
-            ReplyBody::Connect(result) => o.message("connect", |o| write_connect(o, result)),
+            ReplyBody::Connect(result) => o.message("connect", |o| write_connect_result(o, result)),
             ReplyBody::Subscribe(result) => o.message("subscribe", |o| write_subscribe_result(o, result)),
             ReplyBody::Unsubscribe => o.message("unsubscribe", |_| Ok(())),
             ReplyBody::Publish => o.message("publish", |_| Ok(())),
@@ -43,7 +43,8 @@ pub fn encode_reply(reply: &Reply, options: &EncodeOptions, out: &mut Vec<u8>) -
             ReplyBody::Refresh(expiry) => o.message("refresh", |o| write_expiry(o, *expiry)),
             ReplyBody::SubRefresh(result) => o.message("sub_refresh", |o| {
                 write_expiry(o, result.expiry)?;
-                o.publications("items", &result.items)
+                let in_delta = o.writer.options.delta;
+                o.publications("items", &result.items, in_delta)
             }),
         }
     })
@@ -67,7 +68,10 @@ fn write_push(o: &mut Object<'_, '_>, push: &Push) -> Written {
         id => o.int("id", id),
     }
     match &push.body {
-        PushBody::Publication(publication) => o.message("pub", |o| write_publication(o, publication)),
+        PushBody::Publication(publication) => {
+            let in_delta = o.writer.options.delta;
+            o.message("pub", |o| write_publication(o, publication, in_delta))
+        }
         PushBody::Join(info) => o.message("join", |o| o.message("info", |o| write_info(o, info))),
         PushBody::Leave(info) => o.message("leave", |o| o.message("info", |o| write_info(o, info))),
         PushBody::Unsubscribe(Unsubscribe { code, reason }) => o.message("unsubscribe", |o| {
@@ -83,7 +87,7 @@ fn write_push(o: &mut Object<'_, '_>, push: &Push) -> Written {
             o.bool("positioned", subscribe.positioned);
             o.payload("data", &subscribe.data)
         }),
-        PushBody::Connect(result) => o.message("connect", |o| write_connect(o, result)),
+        PushBody::Connect(result) => o.message("connect", |o| write_connect_push(o, result)),
         PushBody::Disconnect(Disconnect { code, reason }) => o.message("disconnect", |o| {
             o.uint("code", (*code).into());
             o.string("reason", reason);
@@ -101,37 +105,59 @@ fn write_error(o: &mut Object<'_, '_>, error: &ClientError) -> Written {
 }
 
 fn write_expiry(o: &mut Object<'_, '_>, expiry: Expiry) -> Written {
-    o.bool("expires", expiry.expires);
-    o.uint("ttl", expiry.ttl.into());
+    if expiry.expires {
+        o.bool("expires", true);
+        o.uint("ttl", expiry.ttl.into());
+    }
     Ok(())
 }
 
-fn write_connect(o: &mut Object<'_, '_>, result: &ConnectResult) -> Written {
+fn write_connect_result(o: &mut Object<'_, '_>, result: &ConnectResult) -> Written {
     o.string("client", &result.client);
     o.string("version", &result.version);
     write_expiry(o, result.expiry)?;
+    write_connect_data(o, result)?;
+    write_connect_tail(o, result);
+    Ok(())
+}
+
+/// The same fields as the reply has, but the push numbers them in another order.
+fn write_connect_push(o: &mut Object<'_, '_>, result: &ConnectResult) -> Written {
+    o.string("client", &result.client);
+    o.string("version", &result.version);
+    write_connect_data(o, result)?;
+    write_expiry(o, result.expiry)?;
+    write_connect_tail(o, result);
+    Ok(())
+}
+
+fn write_connect_data(o: &mut Object<'_, '_>, result: &ConnectResult) -> Written {
     o.payload("data", &result.data)?;
-    if !result.subs.is_empty() {
-        o.message("subs", |o| {
-            for (channel, sub) in &result.subs {
-                o.message(channel, |o| write_subscribe_result(o, sub))?;
-            }
-            Ok(())
-        })?;
+    if result.subs.is_empty() {
+        return Ok(());
     }
+    o.message("subs", |o| {
+        for (channel, sub) in &result.subs {
+            o.message(channel, |o| write_subscribe_result(o, sub))?;
+        }
+        Ok(())
+    })
+}
+
+fn write_connect_tail(o: &mut Object<'_, '_>, result: &ConnectResult) {
     o.uint("ping", result.ping.into());
     o.bool("pong", result.pong);
     o.string("session", &result.session);
     o.string("node", &result.node);
     o.int("time", result.time);
-    Ok(())
 }
 
 fn write_subscribe_result(o: &mut Object<'_, '_>, result: &SubscribeResult) -> Written {
     write_expiry(o, result.expiry)?;
     o.bool("recoverable", result.recoverable);
     o.string("epoch", result.epoch.as_str());
-    o.publications("publications", &result.publications)?;
+    let in_delta = result.delta || o.writer.options.delta;
+    o.publications("publications", &result.publications, in_delta)?;
     o.bool("recovered", result.recovered);
     o.uint("offset", result.offset);
     o.bool("positioned", result.positioned);
@@ -142,7 +168,7 @@ fn write_subscribe_result(o: &mut Object<'_, '_>, result: &SubscribeResult) -> W
     o.int("type", result.kind.into());
     o.int("phase", result.phase.into());
     o.string("cursor", &result.cursor);
-    o.publications("state", &result.state)
+    o.publications("state", &result.state, in_delta)
 }
 
 pub(crate) fn write_members(o: &mut Object<'_, '_>, members: &[Arc<ClientInfo>]) -> Written {
@@ -159,8 +185,9 @@ fn write_info(o: &mut Object<'_, '_>, info: &ClientInfo) -> Written {
     o.payload("chan_info", &info.chan_info)
 }
 
-fn write_publication(o: &mut Object<'_, '_>, publication: &Publication) -> Written {
-    match o.writer.options.delta {
+/// With `in_delta` the data is a string, as everything of a subscription is once it has delta.
+fn write_publication(o: &mut Object<'_, '_>, publication: &Publication, in_delta: bool) -> Written {
+    match in_delta {
         true => o.payload_as_string("data", publication)?,
         false => o.payload("data", &publication.data)?,
     }
@@ -178,7 +205,7 @@ fn write_publication(o: &mut Object<'_, '_>, publication: &Publication) -> Writt
     o.string("key", &publication.key);
     o.bool("removed", publication.removed);
     o.int("score", publication.score);
-    if publication.offset == 1 && !o.writer.options.delta {
+    if publication.offset == 1 && !in_delta {
         o.string("epoch", publication.epoch.as_str());
     }
     o.uint("version", publication.version);
@@ -364,14 +391,15 @@ impl<'a> Object<'_, 'a> {
         Ok(())
     }
 
+    /// History: also an empty list, and never in delta form.
     pub(crate) fn publications_always(&mut self, key: &str, publications: &[Arc<Publication>]) -> Written {
-        self.array(key, publications, |o, publication| write_publication(o, publication))
+        self.array(key, publications, |o, publication| write_publication(o, publication, false))
     }
 
-    fn publications(&mut self, key: &str, publications: &[Arc<Publication>]) -> Written {
+    fn publications(&mut self, key: &str, publications: &[Arc<Publication>], in_delta: bool) -> Written {
         if publications.is_empty() {
             return Ok(());
         }
-        self.publications_always(key, publications)
+        self.array(key, publications, |o, publication| write_publication(o, publication, in_delta))
     }
 }

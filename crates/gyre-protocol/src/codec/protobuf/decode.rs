@@ -75,15 +75,23 @@ fn connect(value: Value<'_>) -> Read<ConnectRequest<'_>> {
         2 => m.data = v.data()?;
         3 => {
             let (channel, request) = entry(v, subscribe)?;
-            m.subs.push((channel, request.unwrap_or_default()));
+            put(&mut m.subs, channel, request.unwrap_or_default());
         };
         4 => m.name = v.string()?;
         5 => m.version = v.string()?;
         6 => {
             let (key, value) = entry(v, |v| v.string())?;
-            m.headers.push((key, value.unwrap_or_default()));
+            put(&mut m.headers, key, value.unwrap_or_default());
         };
         7 => m.flag = v.varint()? as i64;
+    }
+}
+
+/// Adds an entry to a map; the last of equal keys wins.
+fn put<'a, T>(map: &mut Vec<(Cow<'a, str>, T)>, key: Cow<'a, str>, value: T) {
+    match map.iter_mut().find(|(known, _)| *known == key) {
+        Some(known) => known.1 = value,
+        None => map.push((key, value)),
     }
 }
 

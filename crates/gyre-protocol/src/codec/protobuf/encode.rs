@@ -17,7 +17,7 @@ pub fn encode_reply(reply: &Reply, out: &mut Vec<u8>) {
     m.uint(1, reply.id.into());
     match &reply.body {
         ReplyBody::Error(error) => m.message(2, |m| write_error(m, error)),
-        ReplyBody::Connect(result) => m.message(5, |m| write_connect(m, result)),
+        ReplyBody::Connect(result) => m.message(5, |m| write_connect_result(m, result)),
         ReplyBody::Subscribe(result) => m.message(6, |m| write_subscribe_result(m, result)),
         ReplyBody::Unsubscribe => m.message(7, |_| {}),
         ReplyBody::Publish => m.message(8, |_| {}),
@@ -77,7 +77,7 @@ fn write_push(m: &mut Message<'_>, push: &Push) {
             m.bool(6, subscribe.positioned);
             m.bytes(7, subscribe.data.bytes());
         }),
-        PushBody::Connect(result) => m.message(10, |m| write_connect(m, result)),
+        PushBody::Connect(result) => m.message(10, |m| write_connect_push(m, result)),
         PushBody::Disconnect(Disconnect { code, reason }) => m.message(11, |m| {
             m.uint(1, (*code).into());
             m.string(2, reason);
@@ -94,21 +94,42 @@ fn write_error(m: &mut Message<'_>, error: &ClientError) {
 
 /// `expires` has the number given, `ttl` the next one.
 fn write_expiry(m: &mut Message<'_>, number: u64, expiry: Expiry) {
-    m.bool(number, expiry.expires);
-    m.uint(number + 1, expiry.ttl.into());
+    if expiry.expires {
+        m.bool(number, true);
+        m.uint(number + 1, expiry.ttl.into());
+    }
 }
 
-fn write_connect(m: &mut Message<'_>, result: &ConnectResult) {
+/// Spec: client.proto, ConnectResult
+fn write_connect_result(m: &mut Message<'_>, result: &ConnectResult) {
     m.string(1, &result.client);
     m.string(2, &result.version);
     write_expiry(m, 3, result.expiry);
-    m.bytes(5, result.data.bytes());
+    write_connect_data(m, 5, result);
+    write_connect_tail(m, result);
+}
+
+/// Spec: client.proto, Connect: the fields of the reply, numbered in another order.
+fn write_connect_push(m: &mut Message<'_>, result: &ConnectResult) {
+    m.string(1, &result.client);
+    m.string(2, &result.version);
+    write_connect_data(m, 3, result);
+    write_expiry(m, 5, result.expiry);
+    write_connect_tail(m, result);
+}
+
+/// `data` has the number given, `subs` the next one.
+fn write_connect_data(m: &mut Message<'_>, number: u64, result: &ConnectResult) {
+    m.bytes(number, result.data.bytes());
     for (channel, sub) in &result.subs {
-        m.message(6, |m| {
+        m.message(number + 1, |m| {
             m.string(1, channel);
             m.message(2, |m| write_subscribe_result(m, sub));
         });
     }
+}
+
+fn write_connect_tail(m: &mut Message<'_>, result: &ConnectResult) {
     m.uint(7, result.ping.into());
     m.bool(8, result.pong);
     m.string(9, &result.session);
