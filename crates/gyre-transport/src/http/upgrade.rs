@@ -1,6 +1,5 @@
 //! From an HTTP/1.1 request to a bare socket.
 
-use bytes::Bytes;
 use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
 
@@ -17,10 +16,11 @@ pub fn upgrade(request: &mut Request) -> Option<Upgrade> {
 }
 
 impl Upgrade {
-    /// The socket, and bytes that were read past the request. HTTP's buffers are freed.
-    pub async fn socket(self) -> Option<(Socket, Bytes)> {
+    /// The socket, and bytes that were read past the request. HTTP's buffers are freed: the bytes are copied, because
+    /// even an empty rest would keep the whole read buffer.
+    pub async fn socket(self) -> Option<(Socket, Vec<u8>)> {
         let upgraded = self.0.await.ok()?;
         let parts = upgraded.downcast::<TokioIo<Stream>>().ok()?;
-        Some((parts.io.into_inner().into_socket(), parts.read_buf))
+        Some((parts.io.into_inner().into_socket(), parts.read_buf.to_vec()))
     }
 }

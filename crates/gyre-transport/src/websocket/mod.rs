@@ -240,7 +240,7 @@ impl Connection {
         Self { shard, id, encoding, shared, decoder: Decoder::new(message_bytes_max) }
     }
 
-    async fn run(mut self, received: Bytes) {
+    async fn run(mut self, received: Vec<u8>) {
         let has_left = self.read(received).await.is_err();
         if !has_left {
             // A peer that does not answer in time is dropped.
@@ -251,10 +251,9 @@ impl Connection {
     }
 
     /// Hands in what the client sends until the session ends. An error if the client left first.
-    async fn read(&mut self, received: Bytes) -> Result<(), ()> {
-        if !received.is_empty() {
-            self.consume(&mut received.to_vec()).await?;
-        }
+    async fn read(&mut self, mut received: Vec<u8>) -> Result<(), ()> {
+        self.consume(&mut received).await?;
+        drop(received);
         loop {
             match poll_fn(|cx| self.shared.poll(cx, false)).await {
                 Ok(Wake::Ending) => return Ok(()),
@@ -379,23 +378,27 @@ impl Connection {
 
     /// Writes what is queued, and waits for the client to leave.
     async fn say_goodbye(&mut self) {
-        let mut scratch = [0; 1024];
         loop {
             if self.shard.flush(self.id) == Flushed::Failed {
                 return;
             }
             match poll_fn(|cx| self.shared.poll(cx, true)).await {
                 // One read at a time: a peer that floods the socket must not keep the thread from its other work.
-                Ok(Wake::Readable) => match self.shared.socket.try_read(&mut scratch) {
-                    Ok(0) => return,
-                    Ok(read) if is_close(&scratch[..read]) => return,
-                    Ok(_) => {}
-                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                    Err(_) => return,
-                },
-                Ok(Wake::Writable | Wake::Ending) => {}
+                Ok(Wake::Readable) if self.has_left() => return,
+                Ok(_) => {}
                 Err(_) => return,
             }
+        }
+    }
+
+    /// Reads once after the end: true if the client is gone or said goodbye. No part of the task's future, whose size
+    /// every idle connection pays.
+    fn has_left(&self) -> bool {
+        let mut scratch = [0; 1024];
+        match self.shared.socket.try_read(&mut scratch) {
+            Ok(0) => true,
+            Ok(read) => is_close(&scratch[..read]),
+            Err(error) => error.kind() != io::ErrorKind::WouldBlock,
         }
     }
 }
