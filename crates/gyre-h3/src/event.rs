@@ -36,7 +36,7 @@ pub enum Event {
         /// The request.
         stream: StreamId,
     },
-    /// A WebTransport session is asked for: [`Connection::accept_session`] or [`Connection::respond`] with a refusal.
+    /// A WebTransport session is asked for: [`crate::Connection::accept_session`] or [`crate::Connection::respond`] with a refusal.
     SessionRequest {
         /// Names the session.
         session: StreamId,

@@ -34,7 +34,7 @@ use request::{RequestPhase, RequestStream};
 /// Events and transmits for which room is kept when all have been taken.
 const QUEUE_KEPT: usize = 16;
 /// What a connection may take by itself; an idle session adds its streams' states and itself.
-const CONNECTION_BYTES_MAX: usize = 512;
+const CONNECTION_BYTES_MAX: usize = 416;
 const _: () = assert!(size_of::<Connection>() <= CONNECTION_BYTES_MAX);
 const _: () = assert!(size_of::<(StreamId, Stream)>() <= 32);
 
