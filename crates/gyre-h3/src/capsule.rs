@@ -6,6 +6,7 @@ use bytes::{Buf, Bytes};
 
 use crate::{
     error::{Code, ConnectionError},
+    flow,
     frame::{self, Piece, Plan, Reader},
 };
 
@@ -52,28 +53,28 @@ impl Capsules {
 
     /// Reads the next capsule that means something; others are passed over without being held.
     pub(crate) fn next(&mut self, input: &mut Bytes) -> Result<Option<Capsule>, CapsuleError> {
-        const TOO_LONG: ConnectionError =
-            ConnectionError::new(Code::H3_MESSAGE_ERROR, "a capsule is too long");
-        const TOO_MUCH: ConnectionError =
-            ConnectionError::new(Code::H3_EXCESSIVE_LOAD, "too many bytes of unknown capsules");
+        const TOO_MUCH: CapsuleError = CapsuleError::Connection(ConnectionError::new(
+            Code::H3_EXCESSIVE_LOAD,
+            "too many bytes of unknown capsules",
+        ));
         let (skippable, capsule_max) = (&mut self.skippable, self.capsule_max);
         let piece = self.reader.next(input, |kind, length| match kind {
-            CLOSE_SESSION if length > 4 + CLOSE_TEXT_BYTES_MAX as u64 => Err(TOO_LONG),
-            CLOSE_SESSION => Ok(Plan::Collect),
-            DRAIN_SESSION | DATAGRAM if length > capsule_max => Err(TOO_LONG),
-            DRAIN_SESSION | DATAGRAM => Ok(Plan::Collect),
+            CLOSE_SESSION if length > 4 + CLOSE_TEXT_BYTES_MAX as u64 => Err(MALFORMED),
+            DRAIN_SESSION if length > 0 => Err(MALFORMED),
+            DATAGRAM if length > capsule_max => Err(MALFORMED),
+            CLOSE_SESSION | DRAIN_SESSION | DATAGRAM => Ok(Plan::Collect),
+            _ if flow::is_capsule(kind, length) => Ok(Plan::Skip),
             _ => {
+                // The header counts too, or empty capsules would be free.
                 *skippable = skippable.checked_sub(length.saturating_add(2)).ok_or(TOO_MUCH)?;
                 Ok(Plan::Skip)
             }
-        });
+        })?;
         match piece {
-            Ok(None) => Ok(None),
-            Ok(Some(Piece::Whole(CLOSE_SESSION, value))) => parse_close(&value).map(Some),
-            Ok(Some(Piece::Whole(DATAGRAM, value))) => Ok(Some(Capsule::Datagram(value.into()))),
-            Ok(Some(_)) => Ok(Some(Capsule::Drain)),
-            Err(error) if error == TOO_LONG => Err(MALFORMED),
-            Err(error) => Err(CapsuleError::Connection(error)),
+            None => Ok(None),
+            Some(Piece::Whole(CLOSE_SESSION, value)) => parse_close(&value).map(Some),
+            Some(Piece::Whole(DATAGRAM, value)) => Ok(Some(Capsule::Datagram(value.into()))),
+            Some(_) => Ok(Some(Capsule::Drain)),
         }
     }
 
@@ -147,6 +148,8 @@ mod tests {
         assert_eq!(next(&[0x68, 0x43, 0x03, 0, 0, 0]), Err(MALFORMED), "no code");
         assert_eq!(next(&[0x68, 0x43, 0x05, 0, 0, 0, 1, 0xff]), Err(MALFORMED), "not UTF-8");
         assert_eq!(next(&[0x68, 0x43, 0x44, 0x05]), Err(MALFORMED), "1025 bytes of text");
+        assert_eq!(next(&[0x80, 0x00, 0x78, 0xae, 0x01]), Err(MALFORMED), "a drain with a value");
+        assert_eq!(next(&[0x00, 0x40, 0x65]), Err(MALFORMED), "a datagram above the limit");
         assert!(
             matches!(next(&[0x21, 0x80, 0xff, 0xff, 0xff]), Err(CapsuleError::Connection(_))),
             "too much"

@@ -2,9 +2,9 @@
 //!
 //! Spec: RFC 9114 section 7.1, RFC 9297 section 3.2
 
-use bytes::{Buf, Bytes};
+use bytes::Bytes;
 
-use crate::{error::ConnectionError, varint};
+use crate::varint;
 
 pub(crate) const DATA: u64 = 0x00;
 pub(crate) const HEADERS: u64 = 0x01;
@@ -46,7 +46,9 @@ pub(crate) enum Piece {
 /// Reads items from chunks that end anywhere. Holds at most one header and one collected value.
 #[derive(Debug, Default)]
 pub(crate) struct Reader {
-    header: Vec<u8>,
+    /// The type of an item whose length is not complete.
+    kind: Option<u64>,
+    partial: varint::Partial,
     state: State,
 }
 
@@ -68,16 +70,21 @@ enum State {
 }
 
 impl Reader {
+    /// A reader of items, of whose first one the type has been read already.
+    pub(crate) fn after_kind(kind: u64) -> Self {
+        Self { kind: Some(kind), ..Self::default() }
+    }
+
     /// Reads the next piece of `input`; `None` when it is used up. `plan` is asked once for every item, with its type
     /// and length.
     ///
     /// # Errors
     /// What `plan` answers.
-    pub(crate) fn next(
+    pub(crate) fn next<E>(
         &mut self,
         input: &mut Bytes,
-        mut plan: impl FnMut(u64, u64) -> Result<Plan, ConnectionError>,
-    ) -> Result<Option<Piece>, ConnectionError> {
+        mut plan: impl FnMut(u64, u64) -> Result<Plan, E>,
+    ) -> Result<Option<Piece>, E> {
         loop {
             match &mut self.state {
                 State::Header => {
@@ -123,23 +130,16 @@ impl Reader {
 
     /// True between items: the only place where a stream may end.
     pub(crate) fn is_at_boundary(&self) -> bool {
-        matches!(self.state, State::Header) && self.header.is_empty()
+        matches!(self.state, State::Header) && self.kind.is_none() && self.partial.is_empty()
     }
 
     /// Takes type and length once both are complete.
     fn take_header(&mut self, input: &mut Bytes) -> Option<(u64, u64)> {
-        loop {
-            let mut known = &self.header[..];
-            if let (Some(kind), Some(length)) = (varint::take(&mut known), varint::take(&mut known)) {
-                self.header.clear();
-                return Some((kind, length));
-            }
-            // At most 16 bytes, one by one: what follows belongs to the value.
-            if !input.has_remaining() {
-                return None;
-            }
-            self.header.push(input.get_u8());
+        if self.kind.is_none() {
+            self.kind = Some(self.partial.take(input)?);
         }
+        let length = self.partial.take(input)?;
+        Some((self.kind.take()?, length))
     }
 }
 

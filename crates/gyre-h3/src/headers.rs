@@ -47,9 +47,11 @@ impl RequestHead {
     ) -> Result<Result<Self, Refused>, ConnectionError> {
         let mut head = Self::default();
         let mut pseudo = [None, None, None, None, None];
+        let mut lines = 0;
         let mut refused = None;
         qpack::decode(section, |(name, value)| {
-            if head.fields.len() >= fields_max {
+            lines += 1;
+            if lines > fields_max {
                 refused.get_or_insert(Refused::TooManyFields);
             } else if let Err(malformed) = head.take_field(&mut pseudo, &name, &value) {
                 refused.get_or_insert(malformed);
@@ -76,11 +78,7 @@ impl RequestHead {
             pseudo[at] = Some(String::from_utf8(value.to_vec()).map_err(|_| Refused::Malformed)?);
             return Ok(());
         }
-        let is_token = |byte: &u8| byte.is_ascii_graphic() && !byte.is_ascii_uppercase() && *byte != b':';
-        let is_connection_specific = CONNECTION_SPECIFIC.iter().any(|known| known.as_bytes() == name)
-            || (name == b"te" && value != b"trailers");
-        let has_control = value.iter().any(|byte| matches!(byte, 0 | b'\r' | b'\n'));
-        if name.is_empty() || !name.iter().all(is_token) || is_connection_specific || has_control {
+        if !is_regular_field(name, value) {
             return Err(Refused::Malformed);
         }
         if name == b"cookie"
@@ -98,9 +96,10 @@ impl RequestHead {
     fn complete(mut self, pseudo: [Option<String>; 5]) -> Option<Self> {
         let [method, scheme, authority, path, protocol] = pseudo;
         self.method = method.filter(|method| !method.is_empty())?;
-        self.authority = match authority {
-            Some(authority) => authority,
-            None => String::from_utf8(self.field(b"host").unwrap_or_default().to_vec()).ok()?,
+        self.authority = match (authority, self.field(b"host")) {
+            (Some(authority), Some(host)) if authority.as_bytes() != host => return None,
+            (Some(authority), _) => authority,
+            (None, host) => String::from_utf8(host.unwrap_or_default().to_vec()).ok()?,
         };
         let is_connect = self.method == "CONNECT";
         match (is_connect, &protocol) {
@@ -121,6 +120,50 @@ impl RequestHead {
     pub fn field(&self, name: &[u8]) -> Option<&[u8]> {
         self.fields.iter().find(|(known, _)| known == name).map(|(_, value)| &**value)
     }
+
+    /// All values of fields of that name (lower case), in order.
+    pub fn fields<'a>(&'a self, name: &'a [u8]) -> impl Iterator<Item = &'a [u8]> {
+        self.fields.iter().filter(move |(known, _)| known == name).map(|(_, value)| &**value)
+    }
+
+    /// The length the body must have, if it is told.
+    ///
+    /// Spec: RFC 9110 section 8.6
+    pub(crate) fn content_length(&self) -> Result<Option<u64>, Refused> {
+        let mut length = None;
+        for value in self.fields(b"content-length") {
+            let is_number = !value.is_empty() && value.iter().all(u8::is_ascii_digit);
+            let text = std::str::from_utf8(value).ok().filter(|_| is_number);
+            let value = text.and_then(|text| text.parse::<u64>().ok()).ok_or(Refused::Malformed)?;
+            if length.replace(value).is_some_and(|before| before != value) {
+                return Err(Refused::Malformed);
+            }
+        }
+        Ok(length)
+    }
+}
+
+/// Checks trailers, which are not looked at otherwise.
+///
+/// Spec: RFC 9114 section 4.3: no pseudo-fields in trailers
+pub(crate) fn check_trailers(section: &[u8]) -> Result<Result<(), Refused>, ConnectionError> {
+    let mut is_well_formed = true;
+    qpack::decode(section, |(name, value)| is_well_formed &= is_regular_field(&name, &value))?;
+    Ok(if is_well_formed { Ok(()) } else { Err(Refused::Malformed) })
+}
+
+fn is_regular_field(name: &[u8], value: &[u8]) -> bool {
+    let is_connection_specific = CONNECTION_SPECIFIC.iter().any(|known| known.as_bytes() == name)
+        || (name == b"te" && value != b"trailers");
+    let has_control = value.iter().any(|byte| matches!(byte, 0 | b'\r' | b'\n'));
+    !name.is_empty() && name.iter().all(is_token) && !is_connection_specific && !has_control
+}
+
+/// What names of fields are made of, which HTTP/3 wants in lower case.
+///
+/// Spec: RFC 9110 section 5.6.2
+fn is_token(byte: &u8) -> bool {
+    matches!(byte, b'a'..=b'z' | b'0'..=b'9') || b"!#$%&'*+-.^_`|~".contains(byte)
 }
 
 impl ResponseHead {
@@ -174,7 +217,21 @@ mod tests {
         assert_eq!(with(&[(":protocol", "z")]), malformed, "protocol without CONNECT");
         assert_eq!(decode(&GET[..3]), malformed, "no path");
         assert_eq!(decode(&GET[1..]), malformed, "no method");
-        assert_eq!(with(&[("x", "y"); 11]), Err(Refused::TooManyFields));
+        assert_eq!(with(&[("a b", "y")]), malformed, "no token");
+        assert_eq!(with(&[("host", "b")]), malformed, "two authorities");
+        assert!(with(&[("host", "a")]).is_ok());
+        assert!(with(&[("x", "y"); 6]).is_ok());
+        assert_eq!(with(&[("x", "y"); 7]), Err(Refused::TooManyFields));
+        assert_eq!(with(&[("cookie", "y"); 7]), Err(Refused::TooManyFields), "joined lines count too");
+        let length = |values: &[&str]| {
+            let fields: Vec<_> = values.iter().map(|value| ("content-length", *value)).collect();
+            with(&fields).unwrap().content_length()
+        };
+        assert_eq!(length(&[]), Ok(None));
+        assert_eq!(length(&["7", "7"]), Ok(Some(7)));
+        for wrong in [&["7", "8"][..], &["+7"], &[""], &["99999999999999999999"]] {
+            assert_eq!(length(wrong), Err(Refused::Malformed), "{wrong:?}");
+        }
         let connect = [(":method", "CONNECT"), (":authority", "a")];
         assert!(decode(&connect).is_ok());
         assert_eq!(decode(&[&connect[..], &[(":protocol", "webtransport")]].concat()), malformed, "no path");

@@ -9,6 +9,7 @@
 //!
 //! * No dynamic QPACK table in either direction, hence no blocked streams and no table memory.
 //! * Several drafts of WebTransport at once, from one table of settings ([`Dialects`]).
+//! * No flow control of sessions beyond QUIC's own, and no streams opened by the server.
 //!
 //! ```
 //! use std::{sync::Arc, time::Instant};
@@ -19,17 +20,26 @@
 //! assert!(matches!(connection.poll_transmit(), Some(Transmit::OpenControl(_))));
 //! ```
 
+mod arrivals;
 mod capsule;
+mod config;
 mod connection;
 mod error;
+mod event;
+mod flow;
 mod frame;
 mod headers;
 mod qpack;
+mod rate;
 mod session;
 mod settings;
+mod subprotocol;
 mod varint;
 
-pub use connection::{Config, Connection, Event, Reading, StreamId, Transmit};
+pub use config::Config;
+pub use connection::Connection;
 pub use error::{Code, ConnectionError, application_error, from_application_error};
+pub use event::{Event, Reading, StreamId, Transmit};
 pub use headers::{RequestHead, ResponseHead};
 pub use settings::{Dialect, Dialects};
+pub use subprotocol::{Negotiated, negotiate_protocol};

@@ -41,6 +41,11 @@ impl Dialects {
     }
 }
 
+/// Settings of the form `0x1f * n + 0x21` mean nothing, and peers must pass over them.
+///
+/// Spec: RFC 9114 section 7.2.4.1
+const RESERVED_FIRST: u64 = 0x21;
+const RESERVED_STEP: u64 = 0x1f;
 const QPACK_MAX_TABLE_CAPACITY: u64 = 0x01;
 const MAX_FIELD_SECTION_SIZE: u64 = 0x06;
 const QPACK_BLOCKED_STREAMS: u64 = 0x07;
@@ -83,7 +88,7 @@ pub(crate) fn encode(dialects: Dialects, field_section_max: u64, sessions: u64, 
     if dialects.draft07 {
         put(WT_MAX_SESSIONS_DRAFT07, sessions);
     }
-    put(0x1f * (grease & 0xffff) + 0x21, 0);
+    put(RESERVED_STEP * (grease & 0xffff) + RESERVED_FIRST, 0);
     out
 }
 

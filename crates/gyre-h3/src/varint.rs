@@ -2,7 +2,7 @@
 //!
 //! Spec: RFC 9000 section 16
 
-use bytes::{Buf, BufMut};
+use bytes::{Buf, BufMut, Bytes};
 
 /// The largest value a varint can have.
 pub(crate) const MAX: u64 = (1 << 62) - 1;
@@ -33,9 +33,56 @@ pub(crate) fn put(out: &mut impl BufMut, value: u64) {
     }
 }
 
+/// A varint that may arrive in pieces; keeps what has come of it.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Partial {
+    bytes: [u8; 8],
+    size: u8,
+}
+
+impl Partial {
+    /// Takes a varint, or what there is of one, off `input`.
+    pub(crate) fn take(&mut self, input: &mut Bytes) -> Option<u64> {
+        if self.is_empty()
+            && let Some(value) = take(input)
+        {
+            return Some(value);
+        }
+        while input.has_remaining() {
+            self.bytes[usize::from(self.size)] = input.get_u8();
+            self.size += 1;
+            if let Some((value, _)) = peek(&self.bytes[..usize::from(self.size)]) {
+                self.size = 0;
+                return Some(value);
+            }
+        }
+        None
+    }
+
+    /// True if nothing has come yet.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.size == 0
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// A varint cut anywhere reads the same, and nothing behind it is taken.
+    #[test]
+    fn partial_reads_across_every_cut() {
+        let bytes = [0xc2, 0x19, 0x7c, 0x5e, 0xff, 0x14, 0xe8, 0x8c, 0x25];
+        for cut in 0..bytes.len() {
+            let mut partial = Partial::default();
+            let mut first = Bytes::copy_from_slice(&bytes[..cut]);
+            let mut second = Bytes::copy_from_slice(&bytes[cut..]);
+            let value = partial.take(&mut first).or_else(|| partial.take(&mut second));
+            assert_eq!(value, Some(151_288_809_941_952_652));
+            assert!(partial.is_empty());
+            assert_eq!([first, second].concat(), [0x25]);
+        }
+    }
 
     /// The examples of RFC 9000 appendix A.1, and every boundary of size.
     #[test]

@@ -22,11 +22,13 @@ const FAILED: ConnectionError =
 /// `QPACK_DECOMPRESSION_FAILED` for anything malformed, and for every reference to a dynamic table, which is empty.
 pub(crate) fn decode<'a>(section: &'a [u8], mut field: impl FnMut(Field<'a>)) -> Result<(), ConnectionError> {
     let mut input = section;
-    // Required Insert Count must be 0; the base then means nothing.
-    if integer(&mut input, 8)? != 0 {
+    // Required Insert Count must be 0; the base then means nothing, but must not be below 0.
+    let is_empty_table = integer(&mut input, 8)? == 0;
+    let is_negative_base = input.first().is_some_and(|sign| sign & 0x80 != 0);
+    integer(&mut input, 7)?;
+    if !is_empty_table || is_negative_base {
         return Err(FAILED);
     }
-    integer(&mut input, 7)?;
     while let Some(&first) = input.first() {
         field(match first {
             // Indexed, static.
@@ -226,6 +228,11 @@ mod tests {
     fn everything_else_is_refused() {
         let failed = Err(Code::QPACK_DECOMPRESSION_FAILED);
         assert_eq!(decoded(&[0x01, 0x00]), failed, "required insert count");
+        assert_eq!(decoded(&[0x00, 0x80]), failed, "negative base");
+        assert_eq!(decoded(&[0x00]), failed, "prefix cut short");
+        // RFC 9204 appendix B.2 to B.4: right for a peer with a table, which ours has no room for.
+        assert_eq!(decoded(&[0x03, 0x81, 0x10, 0x11]), failed, "post-base fields");
+        assert_eq!(decoded(&[0x05, 0x00, 0x80, 0xc1, 0x81]), failed, "dynamic fields");
         assert_eq!(decoded(&[0x00, 0x00, 0xff, 0x24]), failed, "static index 99");
         assert_eq!(decoded(&[0x00, 0x00, 0x80]), failed, "dynamic index");
         assert_eq!(decoded(&[0x00, 0x00, 0x10]), failed, "post-base index");
@@ -233,7 +240,8 @@ mod tests {
         assert_eq!(decoded(&[0x00, 0x00, 0x50, 0x81, 0x00]), failed, "huffman padding of zeros");
         assert_eq!(decoded(&[0x00, 0x00, 0x50, 0x82, 0x1f, 0xff]), failed, "huffman padding of a byte");
         assert!(check_encoder_stream(&[0x20, 0x20]).is_ok());
-        assert!(check_encoder_stream(&[0x3f, 0xe1, 0x1f]).is_err());
+        assert!(check_encoder_stream(&[0x3f, 0xbd, 0x01]).is_err(), "appendix B.2: capacity 220");
+        assert!(check_encoder_stream(&[0xc0, 0x00]).is_err(), "appendix B.2: insertion");
         let mut stream = DecoderStream::default();
         assert!(stream.handle(&[0x44, 0x7f, 0x80]).is_ok());
         assert!(stream.handle(&[0x01, 0x44]).is_ok());
