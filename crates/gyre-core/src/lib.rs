@@ -6,6 +6,7 @@
 
 pub mod channel;
 pub mod delta;
+pub mod filter;
 pub mod hub;
 pub mod limits;
 pub mod ports;
