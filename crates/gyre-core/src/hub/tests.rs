@@ -180,3 +180,5 @@ proptest! {
         prop_assert_eq!(hub.channels().map(|(_, count)| count).sum::<usize>(), places.len());
     }
 }
+
+mod delta;
