@@ -12,7 +12,7 @@ use gyre_core::{
     hub::{Direction, Framing, WireForm},
     session::Pings,
 };
-use gyre_node::{ConnectionId, ConnectionOptions, Fed, Flushed, Link, LocalShard, Queue, TransportKind};
+use gyre_node::{ConnectionId, ConnectionOptions, Flushed, Link, LocalShard, Queue, TransportKind};
 use gyre_protocol::{Disconnect, Epoch, StreamPosition, codec::Encoding};
 use rand::{RngExt, rngs::StdRng};
 use serde_json::{Value, json};
