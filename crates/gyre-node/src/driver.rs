@@ -170,7 +170,7 @@ impl ShardState {
         let channel_id = self.hub.channel_id(place);
         let ports = self.node.ports.clone();
         let work = async move {
-            let result = read_stream(&ports, &channel, joined, request).await;
+            let result = read_stream(&ports, &channel, request).await;
             let result = result.map(|subscribed| Subscribed { channel_id, ..subscribed });
             Outcome::Subscribed { channel, result }
         };
@@ -275,16 +275,14 @@ impl ShardState {
     }
 }
 
-/// Subscribes the node if it has to, reads what the subscriber needs, and makes it a member.
+/// Makes sure that the node is subscribed, reads what the subscriber needs, and makes it a member.
 async fn read_stream(
     ports: &Ports,
     channel: &ChannelName,
-    joined: Joined,
     request: SubscribeEffect,
 ) -> Result<Subscribed, EngineError> {
-    if joined == Joined::First {
-        ports.broker.subscribe(channel).wait().await?;
-    }
+    // Not only the first: whoever comes while the first one's request is on its way must wait for it as well.
+    ports.broker.subscribe(channel).wait().await?;
     let subscribed = match request.stream {
         None => Subscribed::default(),
         Some(StreamRead { part, meta_ttl }) => {

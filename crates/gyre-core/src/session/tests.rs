@@ -454,3 +454,5 @@ fn calls_ask_for_rights() {
     assert_eq!(send(r#"{"send":{"data":1}}"#).err(), Some(Disconnect::NOT_AVAILABLE));
     assert_eq!(send(r#"{"id":2}"#).err(), Some(Disconnect::BAD_REQUEST));
 }
+
+mod features;
