@@ -26,7 +26,7 @@ use std::{
 use bytes::Bytes;
 use gyre_protocol::{Command, Disconnect};
 
-pub use link::{ConnectionOptions, Fed, Flushed, Link, TransportKind};
+pub use link::{Commands, ConnectionOptions, Fed, Flushed, Link, TransportKind};
 pub use queue::Queue;
 pub use state::ShardSnapshot;
 pub(crate) use state::ShardState;

@@ -4,12 +4,8 @@
 use super::{Section, Warning, read::Findings};
 
 /// Switches of what is not there: the object that has each, and the key.
-const SWITCHES: [(&str, &str); 15] = [
-    ("sse", "enabled"),
-    ("http_stream", "enabled"),
-    ("uni_websocket", "enabled"),
-    ("uni_sse", "enabled"),
-    ("uni_http_stream", "enabled"),
+const SWITCHES: [(&str, &str); 11] = [
+    ("uni_websocket", "join_push_messages"),
     ("uni_grpc", "enabled"),
     ("grpc_api", "enabled"),
     ("admin", "enabled"),
@@ -43,8 +39,10 @@ pub(super) fn check(raw: &Section, findings: &mut Findings) {
             warn(&format!("{section}.jwks_public_endpoint"));
         }
     }
-    if raw.object("websocket").bool("compression") {
-        warn("websocket.compression");
+    for section in ["websocket", "uni_websocket"] {
+        if raw.object(section).bool("compression") {
+            warn(&format!("{section}.compression"));
+        }
     }
     for (i, _) in raw.objects("consumers").iter().enumerate().filter(|(_, c)| c.bool("enabled")) {
         warn(&format!("consumers[{i}]"));

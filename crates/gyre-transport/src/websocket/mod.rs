@@ -7,6 +7,7 @@
 
 mod frame;
 mod handshake;
+mod unidirectional;
 
 use std::{
     cell::{Cell, RefCell},
@@ -37,6 +38,8 @@ use crate::{
 use frame::{Decoder, Event, FrameError};
 
 pub use handshake_settings::Settings;
+use unidirectional::Unidirectional;
+pub use unidirectional::{Settings as UnidirectionalSettings, serve as serve_unidirectional};
 
 /// Subprotocol that selects Protobuf.
 const PROTOBUF_SUBPROTOCOL: &str = "centrifuge-protobuf";
@@ -100,9 +103,7 @@ pub fn serve(
             // The task of the upgrade ends here: what runs on is the connection's own, small one.
             let connection = Connection::new(shard, socket, options, limit);
             if let Some(times) = native_pings {
-                let pings =
-                    NativePings { shared: connection.shared.clone(), shard: connection.shard.clone(), times };
-                tokio::task::spawn_local(pings.run(connection.id));
+                connection.ping_natively(times);
             }
             tokio::task::spawn_local(connection.run(received));
         }
@@ -131,6 +132,16 @@ enum Ending {
 }
 
 impl Shared {
+    fn new(socket: Socket) -> Rc<Self> {
+        Rc::new(Self {
+            socket,
+            is_blocked: Cell::new(false),
+            ending: Cell::new(None),
+            waker: Cell::new(None),
+            has_pong: Cell::new(false),
+        })
+    }
+
     fn wake(&self) {
         if let Some(waker) = self.waker.take() {
             waker.wake();
@@ -181,17 +192,20 @@ impl Link for SocketLink {
         if disconnect.code != Disconnect::CONNECTION_CLOSED.code {
             queue.push(frame::close_frame(disconnect.code as u16, &disconnect.reason));
         }
-        self.0.ending.set(Some(Ending::Closed));
-        self.0.wake();
+        self.end(Ending::Closed);
     }
 
     fn finish(&mut self) {
-        self.0.ending.set(Some(Ending::Refused));
-        self.0.wake();
+        self.end(Ending::Refused);
     }
 }
 
 impl SocketLink {
+    fn end(&self, ending: Ending) {
+        self.0.ending.set(Some(ending));
+        self.0.wake();
+    }
+
     fn blocked(&self) -> Flushed {
         self.0.is_blocked.set(true);
         self.0.wake();
@@ -206,6 +220,8 @@ struct Connection {
     encoding: Encoding,
     shared: Rc<Shared>,
     decoder: Decoder,
+    /// Set if it is unidirectional.
+    unidirectional: Option<Box<Unidirectional>>,
 }
 
 /// What a session that waits has not taken yet.
@@ -228,16 +244,30 @@ enum Consumed {
 
 impl Connection {
     fn new(shard: LocalShard, socket: Socket, options: ConnectionOptions, message_bytes_max: usize) -> Self {
-        let shared = Rc::new(Shared {
-            socket,
-            is_blocked: Cell::new(false),
-            ending: Cell::new(None),
-            waker: Cell::new(None),
-            has_pong: Cell::new(false),
-        });
+        let shared = Shared::new(socket);
+        let link = Box::new(SocketLink(shared.clone()));
+        Self::with_link(shard, shared, options, message_bytes_max, link)
+    }
+
+    fn with_link(
+        shard: LocalShard,
+        shared: Rc<Shared>,
+        options: ConnectionOptions,
+        message_bytes_max: usize,
+        link: Box<dyn Link>,
+    ) -> Self {
         let encoding = options.form.encoding;
-        let id = shard.open(options, Box::new(SocketLink(shared.clone())));
-        Self { shard, id, encoding, shared, decoder: Decoder::new(message_bytes_max) }
+        let id = shard.open(options, link);
+        let decoder = Decoder::new(message_bytes_max);
+        Self { shard, id, encoding, shared, decoder, unidirectional: None }
+    }
+
+    /// Starts pings of the WebSocket layer, unless pings are disabled.
+    fn ping_natively(&self, times: PingTimes) {
+        if !times.interval.is_zero() {
+            let pings = NativePings { shared: self.shared.clone(), shard: self.shard.clone(), times };
+            tokio::task::spawn_local(pings.run(self.id));
+        }
     }
 
     async fn run(mut self, received: Vec<u8>) {
@@ -333,8 +363,14 @@ impl Connection {
                 Err(error) => return self.broken(error),
             };
             let pumped = match event {
-                Event::Message(message) => pump_frame(&self.shard, self.id, self.encoding, &message)
-                    .map_busy(|left| message[message.len() - left..].to_vec()),
+                Event::Message(message) => match &mut self.unidirectional {
+                    Some(unidirectional) => {
+                        unidirectional.receive(&self.shard, self.id, &message);
+                        Ok(())
+                    }
+                    None => pump_frame(&self.shard, self.id, self.encoding, &message)
+                        .map_busy(|left| message[message.len() - left..].to_vec()),
+                },
                 Event::Ping(payload) => {
                     self.shard.enqueue(self.id, frame::pong_frame(&payload));
                     Ok(())
@@ -378,8 +414,10 @@ impl Connection {
 
     /// Writes what is queued, and waits for the client to leave.
     async fn say_goodbye(&mut self) {
+        let is_short = self.unidirectional.as_ref().is_some_and(|uni| !uni.has_closing_handshake);
         loop {
-            if self.shard.flush(self.id) == Flushed::Failed {
+            let flushed = self.shard.flush(self.id);
+            if flushed == Flushed::Failed || (is_short && flushed == Flushed::Done) {
                 return;
             }
             match poll_fn(|cx| self.shared.poll(cx, true)).await {
