@@ -154,7 +154,6 @@ fn put_websocket_header_before(frame: &mut [u8], end: usize, encoding: Encoding)
 }
 
 #[cfg(test)]
-#[expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 mod tests {
     use gyre_protocol::{Payload, Publication, PushBody};
 

@@ -153,8 +153,9 @@ impl Shared {
 async fn feed(shared: Rc<Shared>) {
     while let Some((id, Commands { frame, handled })) = next(&shared) {
         hand_in(&shared, id, frame).await;
-        // Fails if nobody waits for it any more.
-        let _ = handled.send(());
+        if handled.send(()).is_err() {
+            tracing::trace!("nobody waits for the commands any more");
+        }
     }
 }
 
@@ -229,8 +230,8 @@ impl StreamBody {
     /// Hands in the only command of a unidirectional connection.
     pub(super) fn command(&self, command: Command<'_>) {
         if let Some(id) = self.shared.id.get() {
-            // Whatever it says, there is no further command.
-            let _ = self.shared.shard.command(id, command);
+            // Whatever it says: there is no further command.
+            let (Fed::Open | Fed::Busy | Fed::Over) = self.shared.shard.command(id, command);
         }
     }
 

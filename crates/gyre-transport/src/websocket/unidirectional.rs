@@ -10,7 +10,7 @@ use gyre_core::{
     hub::{Direction, Framing, WireForm},
     session::Pings,
 };
-use gyre_node::{ConnectionId, ConnectionOptions, Flushed, Link, LocalShard, Queue, TransportKind};
+use gyre_node::{ConnectionId, ConnectionOptions, Fed, Flushed, Link, LocalShard, Queue, TransportKind};
 use gyre_protocol::{
     Disconnect, Push, PushBody,
     codec::{Encoding, json::decode_connect_request},
@@ -128,8 +128,8 @@ impl Unidirectional {
                 if let Some(announces) = &self.announces {
                     announces.set(true);
                 }
-                // Whatever it says, there is no further command.
-                let _ = shard.command(id, connect_command(request));
+                // Whatever it says: there is no further command.
+                let (Fed::Open | Fed::Busy | Fed::Over) = shard.command(id, connect_command(request));
             }
             Err(error) => {
                 tracing::debug!(%error, "undecodable connect request");
