@@ -12,13 +12,15 @@ mod events;
 mod mailbox;
 mod node;
 pub mod ops;
+mod sessions;
 mod shard;
 mod users;
 
 pub use clock::now;
 pub use directory::Directory;
 pub use node::{Node, NodeInfo, Ports};
+pub use sessions::Received;
 pub use shard::{
-    ConnectionId, ConnectionOptions, Fed, Flushed, Link, LocalShard, PingTimes, Queue, Setup, ShardSnapshot,
-    SimulatedShard, TransportKind, run_shards,
+    Commands, ConnectionId, ConnectionOptions, Fed, Flushed, Link, LocalShard, PingTimes, Queue, Setup,
+    ShardSnapshot, SimulatedShard, TransportKind, run_shards,
 };

@@ -12,7 +12,7 @@ use gyre_core::{
 };
 use tokio::sync::oneshot;
 
-use crate::{directory::Directory, shard::ShardState, users::Users};
+use crate::{directory::Directory, sessions::Sessions, shard::ShardState, users::Users};
 
 /// The ports a node works with.
 #[derive(Clone)]
@@ -43,6 +43,7 @@ pub struct Node {
     pub(crate) ports: Ports,
     pub(crate) directory: Arc<Directory>,
     pub(crate) users: Users,
+    pub(crate) sessions: Sessions,
     /// Connections on all shards, for `client.connection_limit`.
     pub(crate) connections: AtomicUsize,
     /// Where answers that have to be waited for are waited for.
@@ -71,6 +72,7 @@ impl Node {
             ports,
             directory,
             users: Users::default(),
+            sessions: Sessions::default(),
             connections: AtomicUsize::new(0),
             control,
             rules: ArcSwap::from_pointee(rules),
