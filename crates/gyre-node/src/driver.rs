@@ -40,9 +40,9 @@ impl ShardState {
                 Output::Push(push) => self.send(slot, |form| form.push(&push).ok()),
                 Output::Ping => self.send(slot, |form| Some(form.ping())),
                 Output::Finish => self.refuse(slot),
-                Output::Activate { channel, position } => {
+                Output::Activate { channel, activation } => {
                     if let Some(place) = self.place(slot, &channel) {
-                        self.hub.activate(place, position, &mut self.connections);
+                        self.hub.activate(place, activation, &mut self.connections);
                     }
                 }
                 Output::Effect(id, effect) => {
@@ -167,9 +167,11 @@ impl ShardState {
         if joined == Joined::First {
             self.node.directory.add_interest(&channel, self.index);
         }
+        let channel_id = self.hub.channel_id(place);
         let ports = self.node.ports.clone();
         let work = async move {
-            let result = read_stream(&ports, &channel, joined, request).await;
+            let result = read_stream(&ports, &channel, request).await;
+            let result = result.map(|subscribed| Subscribed { channel_id, ..subscribed });
             Outcome::Subscribed { channel, result }
         };
         self.answer(slot, id, poll_once(Box::pin(work)))
@@ -273,23 +275,21 @@ impl ShardState {
     }
 }
 
-/// Subscribes the node if it has to, reads what the subscriber needs, and makes it a member.
+/// Makes sure that the node is subscribed, reads what the subscriber needs, and makes it a member.
 async fn read_stream(
     ports: &Ports,
     channel: &ChannelName,
-    joined: Joined,
     request: SubscribeEffect,
 ) -> Result<Subscribed, EngineError> {
-    if joined == Joined::First {
-        ports.broker.subscribe(channel).wait().await?;
-    }
+    // Not only the first: whoever comes while the first one's request is on its way must wait for it as well.
+    ports.broker.subscribe(channel).wait().await?;
     let subscribed = match request.stream {
         None => Subscribed::default(),
         Some(StreamRead { part, meta_ttl }) => {
             let top_only = HistoryFilter { limit: Some(0), ..HistoryFilter::default() };
             let filter = match part {
                 StreamPart::Top => top_only.clone(),
-                StreamPart::Latest => HistoryFilter { limit: Some(1), reverse: true, since: None },
+                StreamPart::Latest(limit) => HistoryFilter { limit: Some(limit), reverse: true, since: None },
                 StreamPart::Since(since, limit) => {
                     HistoryFilter { since: Some(since), limit: Some(limit), reverse: false }
                 }
@@ -297,9 +297,11 @@ async fn read_stream(
             match ports.broker.history(channel, filter, meta_ttl).wait().await {
                 Err(EngineError::UnrecoverablePosition) => {
                     let history = ports.broker.history(channel, top_only, meta_ttl).wait().await?;
-                    Subscribed { history: Some(history), is_continuous: false }
+                    Subscribed { history: Some(history), ..Subscribed::default() }
                 }
-                history => Subscribed { history: Some(history?), is_continuous: true },
+                history => {
+                    Subscribed { history: Some(history?), is_continuous: true, ..Subscribed::default() }
+                }
             }
         }
     };

@@ -22,5 +22,5 @@ pub use node::{Node, NodeInfo, Ports};
 pub use sessions::Received;
 pub use shard::{
     Commands, ConnectionId, ConnectionOptions, Fed, Flushed, Link, LocalShard, PingTimes, Queue, Setup,
-    ShardSnapshot, TransportKind, run_shards,
+    ShardSnapshot, SimulatedShard, TransportKind, run_shards,
 };

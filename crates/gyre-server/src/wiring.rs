@@ -371,12 +371,14 @@ fn routes(resolved: &Resolved, node: &Arc<Node>, extra: Option<Arc<dyn Extra>>) 
             served: websocket::Settings {
                 message_bytes_max: options.message_bytes_max,
                 origins: resolved.origins.clone(),
+                compression: options.compression,
             },
         }),
         uni_websocket: resolved.uni_websocket.as_ref().map(|options| Prefixed {
             prefix: options.socket.prefix.clone(),
             served: websocket::UnidirectionalSettings {
                 message_bytes_max: options.socket.message_bytes_max,
+                compression: options.socket.compression,
                 origins: resolved.origins.clone(),
                 has_closing_handshake: !options.disable_closing_handshake,
                 announces_disconnect: !options.disable_disconnect_push,

@@ -6,6 +6,8 @@ use gyre_protocol::{
     codec::{EncodeError, EncodeOptions, Encoding},
 };
 
+use super::Deflate;
+
 /// Everything that tells two connections' bytes for one message apart.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct WireForm {
@@ -17,6 +19,8 @@ pub struct WireForm {
     pub direction: Direction,
     /// JSON with every non-ASCII character escaped, for clients that decode byte streams chunk by chunk.
     pub ascii: bool,
+    /// Compression the client has agreed to; WebSocket only.
+    pub deflate: Option<Deflate>,
 }
 
 /// How messages are told apart on the wire.
@@ -41,6 +45,10 @@ pub enum Direction {
 
 /// Room before a body: a WebSocket header (at most 10 bytes without mask) and a length prefix (at most 10).
 const HEADER_BYTES_MAX: usize = 20;
+/// Marks a compressed message.
+///
+/// Spec: RFC 7692 section 6
+const RSV1: u8 = 0x40;
 
 impl WireForm {
     /// The frame of a push.
@@ -49,6 +57,15 @@ impl WireForm {
     /// If its payload is not JSON and the encoding is.
     pub fn push(&self, push: &Push) -> Result<Bytes, EncodeError> {
         self.frame(|out| self.encoding.encode_push(push, &self.options(), out))
+    }
+
+    /// The frame of a publication's push to a subscription with delta, whether it is a patch or not.
+    ///
+    /// # Errors
+    /// If its payload is not JSON and the encoding is.
+    pub fn delta_push(&self, push: &Push) -> Result<Bytes, EncodeError> {
+        let options = EncodeOptions { delta: true, ..self.options() };
+        self.frame(|out| self.encoding.encode_push(push, &options, out))
     }
 
     /// The frame of a reply.
@@ -78,6 +95,14 @@ impl WireForm {
         }
     }
 
+    /// Of a final, uncompressed frame: text or binary.
+    fn first_byte(&self) -> u8 {
+        match self.encoding {
+            Encoding::Json => 0x81,
+            Encoding::Protobuf => 0x82,
+        }
+    }
+
     /// Writes the body behind room for its header, then the header right before it: one allocation, no copy.
     fn frame(
         &self,
@@ -91,8 +116,14 @@ impl WireForm {
             start = put_varint_before(&mut frame, start);
         }
         match (self.framing, self.encoding) {
-            (Framing::WebSocket, encoding) => {
-                start = put_websocket_header_before(&mut frame, start, encoding);
+            (Framing::WebSocket, _) => {
+                let compressed =
+                    self.deflate.and_then(|deflate| deflate.compress(&frame[start..], HEADER_BYTES_MAX));
+                let first = self.first_byte() | if compressed.is_some() { RSV1 } else { 0 };
+                if let Some(compressed) = compressed {
+                    (frame, start) = (compressed, HEADER_BYTES_MAX);
+                }
+                start = put_websocket_header_before(&mut frame, start, first);
             }
             (Framing::Stream, Encoding::Json) => frame.push(b'\n'),
             (Framing::Stream, Encoding::Protobuf) => {}
@@ -129,12 +160,8 @@ fn put_varint_before(frame: &mut [u8], end: usize) -> usize {
 /// Writes the header of an unmasked final frame that holds what follows `end`; returns where it starts.
 ///
 /// Spec: RFC 6455 section 5.2
-fn put_websocket_header_before(frame: &mut [u8], end: usize, encoding: Encoding) -> usize {
+fn put_websocket_header_before(frame: &mut [u8], end: usize, first: u8) -> usize {
     let length = frame.len() - end;
-    let first = match encoding {
-        Encoding::Json => 0x81,
-        Encoding::Protobuf => 0x82,
-    };
     match length {
         0..126 => {
             frame[end - 2..end].copy_from_slice(&[first, length as u8]);
@@ -167,7 +194,13 @@ mod tests {
         let publication =
             Publication { data: Payload::new("{\r\n\"é\":\r\"a\\r\"}"), ..Publication::default() };
         let push = Push { channel: "c".into(), id: 0, body: PushBody::Publication(publication.into()) };
-        let form = |encoding, framing, direction, ascii| WireForm { encoding, framing, direction, ascii };
+        let form = |encoding, framing, direction, ascii| WireForm {
+            encoding,
+            framing,
+            direction,
+            ascii,
+            deflate: None,
+        };
         let frame = |form: WireForm| String::from_utf8(form.push(&push).unwrap().into()).unwrap();
         let (both, one_way) = (Direction::Bidirectional, Direction::Unidirectional);
         assert_eq!(
@@ -199,7 +232,7 @@ mod tests {
             }
             assert_eq!(read, length);
 
-            let start = put_websocket_header_before(&mut frame, HEADER_BYTES_MAX, Encoding::Json);
+            let start = put_websocket_header_before(&mut frame, HEADER_BYTES_MAX, 0x81);
             let header = &frame[start..HEADER_BYTES_MAX];
             assert_eq!(header[0], 0x81);
             let read = match header[1] {

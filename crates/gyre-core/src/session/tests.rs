@@ -113,7 +113,8 @@ impl Script {
                 Effect::Verify { .. } => Outcome::Verified(self.subscription.clone().map(Box::new)),
                 Effect::Subscribe { channel, request } => {
                     let read = request.stream.map(|_| self.history.clone()).transpose();
-                    let result = read.map(|history| Subscribed { history, is_continuous: true });
+                    let result =
+                        read.map(|history| Subscribed { history, is_continuous: true, channel_id: 7 });
                     Outcome::Subscribed { channel, result }
                 }
                 Effect::Publish { .. } => Outcome::Published(Ok(())),
@@ -360,7 +361,7 @@ fn recovery_is_whole_or_refused() {
         );
         let sent = script.send(&command).unwrap();
         let position = sent.iter().find_map(|output| match output {
-            Output::Activate { position, .. } => position.clone(),
+            Output::Activate { activation, .. } => activation.position.clone(),
             _ => None,
         });
         (json(&sent), position.map(|position| position.offset))
@@ -498,3 +499,5 @@ fn unidirectional_connect_errors_are_disconnects() {
     };
     assert_eq!(refused(Err(TokenError::Expired), configured), own);
 }
+
+mod features;

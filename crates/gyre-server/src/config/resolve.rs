@@ -1,6 +1,10 @@
 //! From typed values to the options each part of the server owns.
 
-use std::{num::NonZeroUsize, sync::Arc, time::Duration};
+use std::{
+    num::{NonZeroU32, NonZeroUsize},
+    sync::Arc,
+    time::Duration,
+};
 
 use base64::{Engine, engine::general_purpose::STANDARD};
 use globset::{Glob, GlobSetBuilder};
@@ -9,12 +13,13 @@ use gyre_core::{
         CallRights, ChannelOptions, DataFormat, HistoryOptions, Namespaces, RecoveryMode, SubscribeRights,
         SubscriptionKind,
     },
+    hub::Deflate,
     limits::Limits,
     rules::{ConnectRules, PersonalChannel, Rules},
 };
 use gyre_h3::Dialects;
 use gyre_protocol::Disconnect;
-use gyre_transport::{http::OriginPolicy, streaming};
+use gyre_transport::{http::OriginPolicy, streaming, websocket::Compression};
 use http::StatusCode;
 use regex::Regex;
 
@@ -139,12 +144,14 @@ pub struct WebSocketOptions {
     pub prefix: Box<str>,
     /// `message_size_limit`.
     pub message_bytes_max: usize,
+    /// `compression` and what belongs to it.
+    pub compression: Option<Compression>,
 }
 
 /// The unidirectional WebSocket endpoint.
 #[derive(Clone, Debug)]
 pub struct UniWebSocketOptions {
-    /// Where it is served, and `message_size_limit`.
+    /// Where it is served, `message_size_limit` and `compression`.
     pub socket: WebSocketOptions,
     /// `disable_closing_handshake`.
     pub disable_closing_handshake: bool,
@@ -427,6 +434,7 @@ fn options(options: &Section, channel: &Section) -> ChannelOptions {
         allow_delta_fossil: options.list("allowed_delta_types").iter().any(|kind| kind == "fossil"),
         delta_publish: options.bool("delta_publish"),
         allow_tags_filter: options.bool("allow_tags_filter"),
+        allow_channel_compaction: options.bool("allow_channel_compaction"),
         subscribe: SubscribeRights {
             client: options.bool("allow_subscribe_for_client"),
             anonymous: options.bool("allow_subscribe_for_anonymous"),
@@ -493,7 +501,30 @@ fn websocket(section: &Section) -> Option<WebSocketOptions> {
     (!section.bool("disabled")).then(|| WebSocketOptions {
         prefix: prefix(section.text("handler_prefix")),
         message_bytes_max: message_limit(section),
+        compression: section.bool("compression").then(|| compression(section)),
     })
+}
+
+/// An inflated message may have ten times the bytes of one on the wire unless configured.
+fn compression(section: &Section) -> Compression {
+    let inflated = match section.size("decompressed_message_size_limit") {
+        0 => message_limit(section).saturating_mul(10),
+        limit => limit,
+    };
+    let level = match section.int("compression_level") {
+        // Huffman codes only, and the default of the field.
+        -2 => 1,
+        -1 => 6,
+        level => level.clamp(0, 9) as u8,
+    };
+    Compression {
+        deflate: Deflate {
+            level,
+            bytes_min: section.size("compression_min_size").try_into().unwrap_or(u32::MAX),
+        },
+        inflated_bytes_max: NonZeroU32::new(inflated.try_into().unwrap_or(u32::MAX))
+            .unwrap_or(NonZeroU32::MAX),
+    }
 }
 
 fn uni_websocket(section: &Section) -> Option<UniWebSocketOptions> {
@@ -501,6 +532,7 @@ fn uni_websocket(section: &Section) -> Option<UniWebSocketOptions> {
         socket: WebSocketOptions {
             prefix: prefix(section.text("handler_prefix")),
             message_bytes_max: message_limit(section),
+            compression: section.bool("compression").then(|| compression(section)),
         },
         disable_closing_handshake: section.bool("disable_closing_handshake"),
         disable_disconnect_push: section.bool("disable_disconnect_push"),

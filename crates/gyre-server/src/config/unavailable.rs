@@ -39,11 +39,6 @@ pub(super) fn check(raw: &Section, findings: &mut Findings) {
             warn(&format!("{section}.jwks_public_endpoint"));
         }
     }
-    for section in ["websocket", "uni_websocket"] {
-        if raw.object(section).bool("compression") {
-            warn(&format!("{section}.compression"));
-        }
-    }
     for (i, _) in raw.objects("consumers").iter().enumerate().filter(|(_, c)| c.bool("enabled")) {
         warn(&format!("consumers[{i}]"));
     }

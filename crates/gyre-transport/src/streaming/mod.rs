@@ -110,6 +110,7 @@ impl Kind {
             direction: self.direction(),
             // Readers of a byte stream may decode each chunk by itself; those of events decode the stream.
             ascii: !self.is_event_stream() && encoding == Encoding::Json,
+            deflate: None,
         }
     }
 

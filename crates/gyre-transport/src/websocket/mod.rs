@@ -5,6 +5,7 @@
 //!
 //! Spec: RFC 6455; client protocol, "WebSocket".
 
+mod deflate;
 mod frame;
 mod handshake;
 mod unidirectional;
@@ -13,6 +14,7 @@ use std::{
     cell::{Cell, RefCell},
     future::poll_fn,
     io::{self, IoSlice},
+    num::NonZeroU32,
     rc::Rc,
     task::{Context, Poll, Waker, ready},
     time::Duration,
@@ -21,7 +23,7 @@ use std::{
 use ::http::StatusCode;
 use bytes::Bytes;
 use gyre_core::{
-    hub::{Direction, Framing, WireForm},
+    hub::{Deflate, Direction, Framing, WireForm},
     session::Pings,
 };
 use gyre_node::{
@@ -37,7 +39,7 @@ use crate::{
 };
 use frame::{Decoder, Event, FrameError};
 
-pub use handshake_settings::Settings;
+pub use handshake_settings::{Compression, Settings};
 use unidirectional::Unidirectional;
 pub use unidirectional::{Settings as UnidirectionalSettings, serve as serve_unidirectional};
 
@@ -51,7 +53,9 @@ const READ_BUFFER_BYTES: usize = 64 * 1024;
 const SLICES: usize = 64;
 
 mod handshake_settings {
-    use super::OriginPolicy;
+    use std::num::NonZeroU32;
+
+    use super::{Deflate, OriginPolicy};
 
     /// What is configured of the WebSocket endpoint.
     #[derive(Clone, Debug)]
@@ -60,6 +64,39 @@ mod handshake_settings {
         pub message_bytes_max: usize,
         /// `client.allowed_origins`.
         pub origins: OriginPolicy,
+        /// `websocket.compression`: offered to clients that ask for it.
+        pub compression: Option<Compression>,
+    }
+
+    /// What is configured of permessage-deflate.
+    #[derive(Clone, Copy, Debug)]
+    pub struct Compression {
+        /// How messages to clients are compressed.
+        pub deflate: Deflate,
+        /// `websocket.decompressed_message_size_limit`: bytes of an inflated message of a client; more closes with 1009.
+        pub inflated_bytes_max: NonZeroU32,
+    }
+}
+
+/// Decodes what a client may send, in two pieces, with and without compression: nothing but to find panics, and memory
+/// beyond the limits.
+#[doc(hidden)]
+pub fn fuzz_frames(bytes: &[u8], cut: usize) {
+    const LIMIT: usize = 1 << 12;
+    for inflated_max in [None, NonZeroU32::new(LIMIT as u32 * 2)] {
+        let mut decoder = Decoder::new(LIMIT, inflated_max);
+        let (first, second) = bytes.split_at(cut.min(bytes.len()));
+        for piece in [first, second] {
+            let (mut buffer, mut at) = (piece.to_vec(), 0);
+            loop {
+                match decoder.next(&mut buffer, &mut at) {
+                    Ok(Some(Event::Message(message))) => assert!(message.len() <= LIMIT * 2),
+                    Ok(Some(_)) => {}
+                    Ok(None) => break,
+                    Err(_) => return,
+                }
+            }
+        }
     }
 }
 
@@ -70,7 +107,7 @@ pub fn serve(
     settings: &Settings,
     header_user: Option<Box<str>>,
 ) -> Response {
-    let handshake = match handshake::check(request.method(), request.headers()) {
+    let mut handshake = match handshake::check(request.method(), request.headers()) {
         Ok(handshake) => handshake,
         Err(refusal) => return *refusal,
     };
@@ -86,8 +123,15 @@ pub fn serve(
         || has("format=protobuf")
         || has("cf_protocol=protobuf");
     let encoding = if is_protobuf { Encoding::Protobuf } else { Encoding::Json };
-    let form =
-        WireForm { encoding, framing: Framing::WebSocket, direction: Direction::Bidirectional, ascii: false };
+    let compression = settings.compression.filter(|_| handshake.is_compressed);
+    handshake.is_compressed = compression.is_some();
+    let form = WireForm {
+        encoding,
+        framing: Framing::WebSocket,
+        direction: Direction::Bidirectional,
+        ascii: false,
+        deflate: compression.map(|compression| compression.deflate),
+    };
     let native_pings = has("cf_ws_frame_ping_pong=true").then(|| shard.ping_times());
     let pings = if native_pings.is_some() { Pings::Transport } else { Pings::Protocol };
     let options = ConnectionOptions {
@@ -97,11 +141,13 @@ pub fn serve(
         pings,
         header_user,
     };
-    let (shard, limit) = (shard.clone(), settings.message_bytes_max);
+    let inflated_max = compression.map(|compression| compression.inflated_bytes_max);
+    let decoder = Decoder::new(settings.message_bytes_max, inflated_max);
+    let shard = shard.clone();
     tokio::task::spawn_local(async move {
         if let Some((socket, received)) = upgrade.socket().await {
             // The task of the upgrade ends here: what runs on is the connection's own, small one.
-            let connection = Connection::new(shard, socket, options, limit);
+            let connection = Connection::new(shard, socket, options, decoder);
             if let Some(times) = native_pings {
                 connection.ping_natively(times);
             }
@@ -243,22 +289,21 @@ enum Consumed {
 }
 
 impl Connection {
-    fn new(shard: LocalShard, socket: Socket, options: ConnectionOptions, message_bytes_max: usize) -> Self {
+    fn new(shard: LocalShard, socket: Socket, options: ConnectionOptions, decoder: Decoder) -> Self {
         let shared = Shared::new(socket);
         let link = Box::new(SocketLink(shared.clone()));
-        Self::with_link(shard, shared, options, message_bytes_max, link)
+        Self::with_link(shard, shared, options, decoder, link)
     }
 
     fn with_link(
         shard: LocalShard,
         shared: Rc<Shared>,
         options: ConnectionOptions,
-        message_bytes_max: usize,
+        decoder: Decoder,
         link: Box<dyn Link>,
     ) -> Self {
         let encoding = options.form.encoding;
         let id = shard.open(options, link);
-        let decoder = Decoder::new(message_bytes_max);
         Self { shard, id, encoding, shared, decoder, unidirectional: None }
     }
 

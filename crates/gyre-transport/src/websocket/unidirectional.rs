@@ -16,7 +16,7 @@ use gyre_protocol::{
     codec::{Encoding, json::decode_connect_request},
 };
 
-use super::{Connection, Ending, Shared, SocketLink, handshake};
+use super::{Compression, Connection, Decoder, Ending, Shared, SocketLink, handshake};
 use crate::{
     http::{OriginPolicy, Request, Response, status, upgrade},
     streaming::{CONNECT_PARAMETER, connect_command, parameter},
@@ -27,6 +27,7 @@ const FORM: WireForm = WireForm {
     framing: Framing::WebSocket,
     direction: Direction::Unidirectional,
     ascii: false,
+    deflate: None,
 };
 
 /// What is configured of the endpoint.
@@ -34,6 +35,8 @@ const FORM: WireForm = WireForm {
 pub struct Settings {
     /// `uni_websocket.message_size_limit`: bytes of a message; more closes with 1009.
     pub message_bytes_max: usize,
+    /// `uni_websocket.compression` and what belongs to it.
+    pub compression: Option<Compression>,
     /// `client.allowed_origins`.
     pub origins: OriginPolicy,
     /// Unless `uni_websocket.disable_closing_handshake`: a close frame, and time for the client's.
@@ -54,6 +57,8 @@ pub fn serve(
         Err(refusal) => return *refusal,
     };
     handshake.subprotocol = None;
+    let compression = settings.compression.filter(|_| handshake.is_compressed);
+    handshake.is_compressed = compression.is_some();
     if !settings.origins.allows(request.headers()) {
         return status(StatusCode::FORBIDDEN, "origin not allowed\n");
     }
@@ -67,16 +72,18 @@ pub fn serve(
     };
     let options = ConnectionOptions {
         transport: TransportKind::UniWebSocket,
-        form: FORM,
+        form: WireForm { deflate: compression.map(|compression| compression.deflate), ..FORM },
         announces_disconnect: false,
         pings: Pings::Protocol,
         header_user,
     };
+    let inflated_max = compression.map(|compression| compression.inflated_bytes_max);
+    let decoder = Decoder::new(settings.message_bytes_max, inflated_max);
     let (shard, settings) = (shard.clone(), settings.clone());
     tokio::task::spawn_local(async move {
         if let Some((socket, received)) = upgrade.socket().await {
             let times = shard.ping_times();
-            let mut connection = open(shard, Shared::new(socket), options, &settings);
+            let mut connection = open(shard, Shared::new(socket), options, decoder, &settings);
             connection.ping_natively(times);
             if let (Some(connect), Some(unidirectional)) = (connect, &mut connection.unidirectional) {
                 unidirectional.receive(&connection.shard, connection.id, &connect);
@@ -91,16 +98,17 @@ fn open(
     shard: LocalShard,
     shared: Rc<Shared>,
     options: ConnectionOptions,
+    decoder: Decoder,
     settings: &Settings,
 ) -> Connection {
     let announces = Rc::new(Cell::new(false));
     let link = UnidirectionalLink {
         socket: SocketLink(shared.clone()),
+        form: options.form,
         announces: announces.clone(),
         has_closing_handshake: settings.has_closing_handshake,
     };
-    let mut connection =
-        Connection::with_link(shard, shared, options, settings.message_bytes_max, Box::new(link));
+    let mut connection = Connection::with_link(shard, shared, options, decoder, Box::new(link));
     connection.unidirectional = Some(Box::new(Unidirectional {
         awaits_connect: true,
         announces: settings.announces_disconnect.then_some(announces),
@@ -142,6 +150,7 @@ impl Unidirectional {
 /// The writing half: says by a push, too, why the connection ends.
 struct UnidirectionalLink {
     socket: SocketLink,
+    form: WireForm,
     announces: Rc<Cell<bool>>,
     has_closing_handshake: bool,
 }
@@ -156,7 +165,7 @@ impl Link for UnidirectionalLink {
         if self.announces.get() && !is_gone {
             let body = PushBody::Disconnect(disconnect.clone());
             let push = Push { channel: "".into(), id: 0, body };
-            if let Ok(frame) = FORM.push(&push) {
+            if let Ok(frame) = self.form.push(&push) {
                 queue.push(frame);
             }
         }
