@@ -183,21 +183,21 @@ enum Client {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Transport {
+enum Route {
     WebSocket,
     WebTransport,
     Sse,
     HttpStream,
 }
 
-const EVERY_TRANSPORT: [(Transport, Encoding); 7] = [
-    (Transport::WebSocket, Encoding::Json),
-    (Transport::WebSocket, Encoding::Protobuf),
-    (Transport::WebTransport, Encoding::Json),
-    (Transport::WebTransport, Encoding::Protobuf),
-    (Transport::Sse, Encoding::Json),
-    (Transport::HttpStream, Encoding::Json),
-    (Transport::HttpStream, Encoding::Protobuf),
+const EVERY_TRANSPORT: [(Route, Encoding); 7] = [
+    (Route::WebSocket, Encoding::Json),
+    (Route::WebSocket, Encoding::Protobuf),
+    (Route::WebTransport, Encoding::Json),
+    (Route::WebTransport, Encoding::Protobuf),
+    (Route::Sse, Encoding::Json),
+    (Route::HttpStream, Encoding::Json),
+    (Route::HttpStream, Encoding::Protobuf),
 ];
 
 /// Sends a request over HTTP/1.1, the encoding as its type.
@@ -244,13 +244,13 @@ fn emulation_request(received: &[u8], encoding: Encoding, command: &[u8]) -> Vec
 }
 
 impl Client {
-    async fn of(server: &Server, transport: Transport, encoding: Encoding) -> Self {
+    async fn of(server: &Server, transport: Route, encoding: Encoding) -> Self {
         let stream = |path| Self::Stream { port: server.port, path, response: None, received: Vec::new() };
         match transport {
-            Transport::WebSocket => Self::websocket(server, encoding).await,
-            Transport::WebTransport => Self::webtransport(server, encoding).await,
-            Transport::Sse => stream("/connection/sse"),
-            Transport::HttpStream => stream("/connection/http_stream"),
+            Route::WebSocket => Self::websocket(server, encoding).await,
+            Route::WebTransport => Self::webtransport(server, encoding).await,
+            Route::Sse => stream("/connection/sse"),
+            Route::HttpStream => stream("/connection/http_stream"),
         }
     }
 
@@ -366,7 +366,7 @@ async fn every_transport_does_the_same() {
         let disconnect = json!({"user": "", "disconnect": {"code": 4501, "reason": "go away"}});
         assert_eq!(server.api("disconnect", &disconnect).await, json!({"result": {}}));
         let seen = client.until(b"go away").await;
-        if transport == Transport::WebSocket {
+        if transport == Route::WebSocket {
             assert!(seen.ends_with(b"close 4501 go away"), "{:?}", seen.escape_ascii());
         } else if encoding == Encoding::Json {
             assert!(String::from_utf8_lossy(&seen).contains(r#"{"push":{"disconnect":{"code":4501"#));
