@@ -50,6 +50,9 @@ impl Server {
                 "tls": {"enabled": true, "cert_pem": made.cert.pem(), "key_pem": made.signing_key.serialize_pem()},
             },
             "webtransport": {"enabled": true},
+            "sse": {"enabled": true},
+            "http_stream": {"enabled": true},
+            "uni_sse": {"enabled": true},
             "health": {"enabled": true},
             "http_api": {"key": KEY},
             "client": {"allow_anonymous_connect_without_token": true},
@@ -73,9 +76,7 @@ impl Server {
     }
 
     async fn tls(&self) -> tokio_rustls::client::TlsStream<TcpStream> {
-        let connector = tokio_rustls::TlsConnector::from(std::sync::Arc::new(trusting()));
-        let tcp = TcpStream::connect(("127.0.0.1", self.port)).await.unwrap();
-        connector.connect("localhost".try_into().unwrap(), tcp).await.unwrap()
+        tls(self.port).await
     }
 
     /// Asks the process to end.
@@ -100,6 +101,12 @@ impl Server {
         let answer = String::from_utf8(answer).unwrap();
         serde_json::from_str(answer.split_once("\r\n\r\n").unwrap().1).unwrap()
     }
+}
+
+async fn tls(port: u16) -> tokio_rustls::client::TlsStream<TcpStream> {
+    let connector = tokio_rustls::TlsConnector::from(std::sync::Arc::new(trusting()));
+    let tcp = TcpStream::connect(("127.0.0.1", port)).await.unwrap();
+    connector.connect("localhost".try_into().unwrap(), tcp).await.unwrap()
 }
 
 /// TLS that believes every certificate: the test made it itself.
@@ -166,9 +173,87 @@ enum Client {
         send: wtransport::SendStream,
         receive: wtransport::RecvStream,
     },
+    /// A response that does not end, and requests beside it.
+    Stream {
+        port: u16,
+        path: &'static str,
+        response: Option<Box<tokio_rustls::client::TlsStream<TcpStream>>>,
+        received: Vec<u8>,
+    },
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Route {
+    WebSocket,
+    WebTransport,
+    Sse,
+    HttpStream,
+}
+
+const EVERY_TRANSPORT: [(Route, Encoding); 7] = [
+    (Route::WebSocket, Encoding::Json),
+    (Route::WebSocket, Encoding::Protobuf),
+    (Route::WebTransport, Encoding::Json),
+    (Route::WebTransport, Encoding::Protobuf),
+    (Route::Sse, Encoding::Json),
+    (Route::HttpStream, Encoding::Json),
+    (Route::HttpStream, Encoding::Protobuf),
+];
+
+/// Sends a request over HTTP/1.1, the encoding as its type.
+async fn post(
+    port: u16,
+    path: &str,
+    encoding: Encoding,
+    body: &[u8],
+) -> Box<tokio_rustls::client::TlsStream<TcpStream>> {
+    let kind = if encoding == Encoding::Protobuf { "application/octet-stream" } else { "application/json" };
+    let length = body.len();
+    let head = format!(
+        "POST {path} HTTP/1.1\r\nhost: localhost\r\ncontent-type: {kind}\r\ncontent-length: {length}\r\n\r\n"
+    );
+    let mut tls = Box::new(tls(port).await);
+    tls.write_all(&[head.as_bytes(), body].concat()).await.unwrap();
+    tls
+}
+
+/// Commands for the session whose connect result was received: of the ids in it, the last two are session and node.
+fn emulation_request(received: &[u8], encoding: Encoding, command: &[u8]) -> Vec<u8> {
+    let is_id = |text: &[u8]| {
+        text.iter().enumerate().all(|(i, byte)| match i {
+            8 | 13 | 18 | 23 => *byte == b'-',
+            _ => byte.is_ascii_hexdigit(),
+        })
+    };
+    let ids: Vec<&str> = received
+        .windows(36)
+        .filter(|text| is_id(text))
+        .map(|text| std::str::from_utf8(text).unwrap())
+        .collect();
+    let [.., session, node] = &ids[..3] else { unreachable!("three ids") };
+    match encoding {
+        Encoding::Json => {
+            let data = std::str::from_utf8(command).unwrap();
+            json!({"session": session, "node": node, "data": data}).to_string().into_bytes()
+        }
+        Encoding::Protobuf => {
+            let field = |tag: u8, value: &[u8]| [&[tag, value.len() as u8], value].concat();
+            [field(0x0a, node.as_bytes()), field(0x12, session.as_bytes()), field(0x1a, command)].concat()
+        }
+    }
 }
 
 impl Client {
+    async fn of(server: &Server, transport: Route, encoding: Encoding) -> Self {
+        let stream = |path| Self::Stream { port: server.port, path, response: None, received: Vec::new() };
+        match transport {
+            Route::WebSocket => Self::websocket(server, encoding).await,
+            Route::WebTransport => Self::webtransport(server, encoding).await,
+            Route::Sse => stream("/connection/sse"),
+            Route::HttpStream => stream("/connection/http_stream"),
+        }
+    }
+
     async fn websocket(server: &Server, encoding: Encoding) -> Self {
         let query = if encoding == Encoding::Protobuf { "?format=protobuf" } else { "" };
         let url = format!("wss://localhost:{}/connection/websocket{query}", server.port);
@@ -193,6 +278,16 @@ impl Client {
                 send.write_all(&[command, b"\n"].concat()).await.unwrap();
             }
             (Self::WebTransport { send, .. }, Encoding::Protobuf) => send.write_all(command).await.unwrap(),
+            (Self::Stream { port, path, response: response @ None, .. }, _) => {
+                *response = Some(post(*port, path, encoding, command).await);
+            }
+            (Self::Stream { port, received, .. }, _) => {
+                use tokio::io::AsyncReadExt;
+                let body = emulation_request(received, encoding, command);
+                let mut answer = [0; 12];
+                post(*port, "/emulation", encoding, &body).await.read_exact(&mut answer).await.unwrap();
+                assert_eq!(&answer, b"HTTP/1.1 204");
+            }
         }
     }
 
@@ -212,6 +307,15 @@ impl Client {
                         let mut buffer = [0; 4096];
                         let read = receive.read(&mut buffer).await.unwrap().expect("the stream goes on");
                         seen.extend_from_slice(&buffer[..read]);
+                    }
+                    Self::Stream { response, received, .. } => {
+                        use tokio::io::AsyncReadExt;
+                        let mut buffer = [0; 4096];
+                        let response = response.as_mut().expect("a response");
+                        let read = response.read(&mut buffer).await.unwrap();
+                        assert_ne!(read, 0, "the response goes on");
+                        seen.extend_from_slice(&buffer[..read]);
+                        received.extend_from_slice(&buffer[..read]);
                     }
                 }
             }
@@ -245,33 +349,73 @@ fn commands(encoding: Encoding) -> [Vec<u8>; 3] {
 /// Connect, subscribe, publish by client and API, and the advice of a disconnect, on every transport in both encodings.
 #[tokio::test]
 async fn every_transport_does_the_same() {
-    for encoding in [Encoding::Json, Encoding::Protobuf] {
-        for is_websocket in [true, false] {
-            let server = Server::start().await;
-            let mut client = match is_websocket {
-                true => Client::websocket(&server, encoding).await,
-                false => Client::webtransport(&server, encoding).await,
-            };
-            let [connect, subscribe, publish] = commands(encoding);
-            client.send(encoding, &connect).await;
-            client.until(env!("CARGO_PKG_VERSION").as_bytes()).await;
-            client.send(encoding, &subscribe).await;
-            let epoch = server.api("history", &json!({"channel": "c"})).await["result"]["epoch"].clone();
-            client.until(epoch.as_str().unwrap().as_bytes()).await;
-            client.send(encoding, &publish).await;
-            client.until(b"\"by client\"").await;
-            let published = server.api("publish", &json!({"channel": "c", "data": "by the API"})).await;
-            assert_eq!(published["result"]["offset"], 2, "{published}");
-            client.until(b"\"by the API\"").await;
-            let disconnect = json!({"user": "", "disconnect": {"code": 4501, "reason": "go away"}});
-            assert_eq!(server.api("disconnect", &disconnect).await, json!({"result": {}}));
-            let seen = client.until(b"go away").await;
-            if is_websocket {
-                assert!(seen.ends_with(b"close 4501 go away"), "{:?}", seen.escape_ascii());
-            } else if encoding == Encoding::Json {
-                assert!(String::from_utf8_lossy(&seen).contains(r#"{"push":{"disconnect":{"code":4501"#));
-            }
+    for (transport, encoding) in EVERY_TRANSPORT {
+        let server = Server::start().await;
+        let mut client = Client::of(&server, transport, encoding).await;
+        let [connect, subscribe, publish] = commands(encoding);
+        client.send(encoding, &connect).await;
+        client.until(env!("CARGO_PKG_VERSION").as_bytes()).await;
+        client.send(encoding, &subscribe).await;
+        let epoch = server.api("history", &json!({"channel": "c"})).await["result"]["epoch"].clone();
+        client.until(epoch.as_str().unwrap().as_bytes()).await;
+        client.send(encoding, &publish).await;
+        client.until(b"\"by client\"").await;
+        let published = server.api("publish", &json!({"channel": "c", "data": "by the API"})).await;
+        assert_eq!(published["result"]["offset"], 2, "{published}");
+        client.until(b"\"by the API\"").await;
+        let disconnect = json!({"user": "", "disconnect": {"code": 4501, "reason": "go away"}});
+        assert_eq!(server.api("disconnect", &disconnect).await, json!({"result": {}}));
+        let seen = client.until(b"go away").await;
+        if transport == Route::WebSocket {
+            assert!(seen.ends_with(b"close 4501 go away"), "{:?}", seen.escape_ascii());
+        } else if encoding == Encoding::Json {
+            assert!(String::from_utf8_lossy(&seen).contains(r#"{"push":{"disconnect":{"code":4501"#));
         }
+        if matches!(client, Client::Stream { .. }) && !seen.ends_with(b"0\r\n\r\n") {
+            client.until(b"0\r\n\r\n").await;
+        }
+    }
+}
+
+/// An event stream over HTTP/3 arrives event by event, and ends its session when the client stops it. Method: a client
+/// that speaks HTTP/3 byte by byte; whether the session is there is asked of the server API.
+#[tokio::test]
+async fn a_body_over_http3_comes_in_pieces_and_can_be_stopped() {
+    let server = Server::start().await;
+    let mut config = trusting();
+    config.alpn_protocols = vec![b"h3".to_vec()];
+    let config = quinn::crypto::rustls::QuicClientConfig::try_from(config).unwrap();
+    let mut endpoint = quinn::Endpoint::client(([127, 0, 0, 1], 0).into()).unwrap();
+    endpoint.set_default_client_config(quinn::ClientConfig::new(std::sync::Arc::new(config)));
+    let address = ([127, 0, 0, 1], server.port).into();
+    let connection = endpoint.connect(address, "localhost").unwrap().await.unwrap();
+    // The control stream with empty SETTINGS, then a GET request without body.
+    let mut control = connection.open_uni().await.unwrap();
+    control.write_all(&[0x00, 0x04, 0x00]).await.unwrap();
+    let (mut send, mut receive) = connection.open_bi().await.unwrap();
+    let path = b"/connection/uni_sse?cf_connect=%7B%22subs%22%3A%7B%22c%22%3A%7B%7D%7D%7D";
+    let fields = [b"\x00\x00\xd1\xd7\x50\x09localhost\x51".as_slice(), &[path.len() as u8], path].concat();
+    send.write_all(&[&[0x01, 0x40, fields.len() as u8], &fields[..]].concat()).await.unwrap();
+    send.finish().unwrap();
+    let mut seen = Vec::new();
+    for (wanted, next) in [(r#""connect":{"#, Some("first")), ("first", Some("second")), ("second", None)] {
+        let arrived = async {
+            while !seen.windows(wanted.len()).any(|part| part == wanted.as_bytes()) {
+                let chunk = receive.read_chunk(4096, true).await.unwrap().expect("the body goes on");
+                seen.extend_from_slice(&chunk.bytes);
+            }
+        };
+        timeout(LIMIT, arrived).await.unwrap();
+        if let Some(next) = next {
+            server.api("publish", &json!({"channel": "c", "data": next})).await;
+        }
+    }
+    let clients = async || server.api("info", &json!({})).await["result"]["nodes"][0]["num_clients"].clone();
+    assert_eq!(clients().await, 1);
+    receive.stop(0x10c_u32.into()).unwrap();
+    let deadline = Instant::now() + LIMIT;
+    while clients().await != json!(0) && clients().await != Value::Null {
+        assert!(Instant::now() < deadline, "the session goes on");
     }
 }
 
