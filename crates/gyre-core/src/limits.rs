@@ -65,6 +65,9 @@ impl Default for Limits {
     }
 }
 
+/// Bytes of a key of a map or shared poll; longer ones are refused (error 107).
+pub const KEY_BYTES_MAX: usize = 1024;
+
 /// The longest expiry honoured; later ones are cut.
 ///
 /// Spec: client protocol section 11.1, item 7.

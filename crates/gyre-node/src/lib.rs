@@ -8,6 +8,7 @@
 mod clock;
 mod directory;
 mod driver;
+mod driver_map;
 mod events;
 mod mailbox;
 mod node;

@@ -7,7 +7,7 @@ use std::{
 
 use arc_swap::ArcSwap;
 use gyre_core::{
-    ports::{Authenticator, Broker, PresenceStore},
+    ports::{Authenticator, Broker, MapStore, PresenceStore},
     rules::Rules,
 };
 use tokio::sync::oneshot;
@@ -19,6 +19,8 @@ use crate::{directory::Directory, shard::ShardState, users::Users};
 pub struct Ports {
     /// Publications and history.
     pub broker: Arc<dyn Broker>,
+    /// Maps.
+    pub maps: Arc<dyn MapStore>,
     /// Who is present.
     pub presence: Arc<dyn PresenceStore>,
     /// Tokens.

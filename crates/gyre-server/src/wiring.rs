@@ -97,8 +97,12 @@ pub fn start(resolved: &Resolved, additions: Additions, control: &Runtime) -> Re
     let listeners = Listeners::new(resolved, additions.accepts_both, shards)?;
     let directory = Arc::new(Directory::new(shards));
     let engine = Arc::new(MemoryEngine::new(directory.clone(), Arc::new(Instant::now), PRESENCE_TTL));
-    let ports =
-        Ports { broker: engine.clone(), presence: engine.clone(), authenticator: authenticator.clone() };
+    let ports = Ports {
+        broker: engine.clone(),
+        maps: engine.clone(),
+        presence: engine.clone(),
+        authenticator: authenticator.clone(),
+    };
     let info = node_info(resolved);
     let node = Node::new(info, resolved.rules.clone(), ports, directory, control.handle().clone());
     control.spawn(sweep(engine));

@@ -1,10 +1,12 @@
 //! Channel names, namespaces, permissions and per-channel options.
 
+mod map;
 mod name;
 mod namespaces;
 mod options;
 mod permission;
 
+pub use map::*;
 pub use name::ChannelName;
 pub use namespaces::{NameParts, Namespaces};
 pub use options::*;

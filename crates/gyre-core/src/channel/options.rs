@@ -6,6 +6,8 @@ use std::{num::NonZeroUsize, time::Duration};
 
 use regex::Regex;
 
+use crate::channel::MapOptions;
+
 /// Options of one namespace.
 #[derive(Clone, Debug, Default)]
 pub struct ChannelOptions {
@@ -51,6 +53,12 @@ pub struct ChannelOptions {
     pub data_format: DataFormat,
     /// `subscription_type`.
     pub kind: SubscriptionKind,
+    /// `map`, for the three kinds of maps.
+    pub map: Option<MapOptions>,
+    /// `map_clients_presence_channel_prefix`: the map of subscribers by client; empty for none.
+    pub clients_presence_prefix: Box<str>,
+    /// `map_users_presence_channel_prefix`: the map of subscribers by user; empty for none.
+    pub users_presence_prefix: Box<str>,
 }
 
 /// A channel's stream.

@@ -1,17 +1,19 @@
-//! What the core needs from the outside, as contracts: engines fill [`Broker`] and [`PresenceStore`], the server
-//! fills [`Authenticator`].
+//! What the core needs from the outside, as contracts: engines fill [`Broker`], [`MapStore`] and
+//! [`PresenceStore`], the server fills [`Authenticator`].
 //!
 //! Every port answers with [`Answer`]: at once where nothing has to be waited for (the memory engine, local token
 //! checks), else with a future. The caller treats both alike, but an answer at once costs no allocation and no task.
 
 mod authenticator;
 mod broker;
+mod map_store;
 mod presence;
 
 use std::{future::Future, pin::Pin};
 
 pub use authenticator::*;
 pub use broker::*;
+pub use map_store::*;
 pub use presence::*;
 
 /// The answer of a port.
@@ -57,4 +59,7 @@ pub enum EngineError {
     /// The engine cannot do this by its nature or configuration.
     #[error("not supported by this engine")]
     NotAvailable,
+    /// A bound of the engine is reached; nothing was changed.
+    #[error("a limit of the engine is reached")]
+    LimitReached,
 }

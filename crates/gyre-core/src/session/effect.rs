@@ -5,10 +5,10 @@ use std::{sync::Arc, time::Duration};
 use gyre_protocol::{ClientInfo, Payload, PresenceStats, StreamPosition, SubscribePush};
 
 use crate::{
-    channel::ChannelName,
+    channel::{ChannelName, MapRetention},
     ports::{
-        ConnectionClaims, EngineError, History, HistoryFilter, NewPublication, PublishOptions,
-        SubscriptionClaims, TokenError,
+        ConnectionClaims, EngineError, History, HistoryFilter, MapState, NewEntry, NewPublication,
+        PublishOptions, StateFilter, SubscriptionClaims, TokenError,
     },
 };
 
@@ -100,6 +100,78 @@ pub enum Effect {
         /// How long the engine keeps the position from now on.
         meta_ttl: Duration,
     },
+    /// Read a page of a map's state. → [`Outcome::MapState`]
+    ReadMapState {
+        /// Channel.
+        channel: ChannelName,
+        /// Which page.
+        filter: StateFilter,
+        /// What the map keeps.
+        retention: MapRetention,
+        /// Put the connection into the channel first, unless it is there, and hold back what comes until it is
+        /// activated; with joins and leaves or without.
+        hold: Option<bool>,
+    },
+    /// Read a page of a map's changes. → [`Outcome::MapStream`]
+    ReadMapStream {
+        /// Channel.
+        channel: ChannelName,
+        /// Which part.
+        filter: HistoryFilter,
+        /// What the map keeps.
+        retention: MapRetention,
+    },
+    /// Put the connection into a map's channel, hold back what comes until it is activated, and read what preceded.
+    /// → [`Outcome::MapFollowed`]
+    FollowMap {
+        /// Channel.
+        channel: ChannelName,
+        /// Deliver joins and leaves.
+        join_leave: bool,
+        /// The changes to read, and what the map keeps; `None` without a stream.
+        stream: Option<(HistoryFilter, MapRetention)>,
+    },
+    /// Change a map. → [`Outcome::Published`]
+    ChangeMap {
+        /// Channel.
+        channel: ChannelName,
+        /// What.
+        change: MapChange,
+        /// What the map keeps.
+        retention: MapRetention,
+    },
+    /// Set a key that tells of the client, or keep it alive. No outcome.
+    EnterMap {
+        /// Channel of the map.
+        channel: ChannelName,
+        /// Key.
+        key: Box<str>,
+        /// The client.
+        info: Option<Arc<ClientInfo>>,
+        /// What the map keeps.
+        retention: MapRetention,
+    },
+    /// Remove a key that told of the client. No outcome.
+    LeaveMap {
+        /// Channel of the map.
+        channel: ChannelName,
+        /// Key.
+        key: Box<str>,
+        /// What the map keeps.
+        retention: MapRetention,
+    },
+}
+
+/// A client's change of a map.
+#[derive(Debug)]
+pub enum MapChange {
+    /// Set a key.
+    Publish(Box<NewEntry>),
+    /// Remove a key.
+    Remove {
+        /// Key.
+        key: Box<str>,
+    },
 }
 
 /// What a subscription needs from hub and engine.
@@ -149,7 +221,13 @@ pub enum Outcome {
         /// What was read.
         result: Result<Subscribed, EngineError>,
     },
-    /// Of [`Effect::Publish`].
+    /// Of [`Effect::ReadMapState`].
+    MapState(Result<MapState, EngineError>),
+    /// Of [`Effect::ReadMapStream`].
+    MapStream(Result<History, EngineError>),
+    /// Of [`Effect::FollowMap`]. After an error the session gives back what was done.
+    MapFollowed(Result<Option<History>, EngineError>),
+    /// Of [`Effect::Publish`] and [`Effect::ChangeMap`].
     Published(Result<(), EngineError>),
     /// Of [`Effect::Presence`].
     Presence(Result<Vec<Arc<ClientInfo>>, EngineError>),

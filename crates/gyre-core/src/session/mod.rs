@@ -10,6 +10,8 @@ mod connect;
 mod effect;
 mod history;
 mod identity;
+mod map;
+mod map_publish;
 mod presence;
 mod publish;
 mod refresh;
@@ -117,6 +119,7 @@ enum BusyCommand {
     Publish {
         id: u32,
     },
+    Map(map::MapCommand),
     Presence {
         id: u32,
     },
@@ -297,6 +300,17 @@ impl Session {
                 self.reply(id, result.map_or_else(internal_error, |()| ReplyBody::Publish));
                 Ok(())
             }
+            (BusyCommand::Map(command), Outcome::MapState(result)) => {
+                self.map_state_read(cx, command, result);
+                Ok(())
+            }
+            (BusyCommand::Map(command), Outcome::MapStream(result)) => {
+                self.map_stream_read(command, result);
+                Ok(())
+            }
+            (BusyCommand::Map(command), Outcome::MapFollowed(result)) => {
+                self.map_live_read(cx, command, result)
+            }
             (BusyCommand::Presence { id }, Outcome::Presence(result)) => {
                 self.reply(id, result.map_or_else(internal_error, ReplyBody::Presence));
                 Ok(())
@@ -329,12 +343,13 @@ impl Session {
             _ => Subscriptions::default(),
         };
         self.outputs.retain(|output| match output {
-            Output::Reply(_) | Output::Push(_) | Output::Effect(_, Effect::Unsubscribe { .. }) => true,
+            Output::Reply(_)
+            | Output::Push(_)
+            | Output::Effect(_, Effect::Unsubscribe { .. } | Effect::LeaveMap { .. }) => true,
             Output::Effect(..) | Output::Ping | Output::Activate { .. } | Output::Finish => false,
         });
         for (channel, subscription) in subscriptions.into_iter() {
-            let effect = subscription.unsubscribe_effect(channel);
-            self.effect(effect);
+            self.give_back(channel, subscription);
         }
         self.state = State::Closed;
     }
@@ -384,8 +399,11 @@ impl Live {
     }
 }
 
-fn internal_error(_: crate::ports::EngineError) -> ReplyBody {
-    ReplyBody::Error(ClientError::INTERNAL)
+fn internal_error(error: crate::ports::EngineError) -> ReplyBody {
+    ReplyBody::Error(match error {
+        crate::ports::EngineError::LimitReached => ClientError::LIMIT_EXCEEDED,
+        _ => ClientError::INTERNAL,
+    })
 }
 
 /// Idle cost of a session; what a connected one holds besides is boxed.

@@ -6,8 +6,8 @@ use gyre_protocol::{ClientInfo, StreamPosition, SubscribeResult};
 use hashbrown::HashMap;
 
 use crate::{
-    channel::ChannelName,
-    session::{Effect, EffectId},
+    channel::{ChannelName, MapRetention},
+    session::{Effect, EffectId, map::CatchUp},
 };
 
 /// The subscriptions of one session by channel; allocates nothing while there are none.
@@ -23,6 +23,26 @@ pub(crate) struct Subscription {
     /// Unix time of expiry.
     pub(crate) expire_at: Option<i64>,
     pub(crate) features: Features,
+    /// Keys it has in maps; few have any.
+    pub(crate) map_keys: Option<Box<MapKeys>>,
+}
+
+/// Where a subscriber has keys while it is there.
+#[derive(Debug)]
+pub(crate) struct MapKeys {
+    /// Its client id, with its information.
+    pub(crate) clients: Option<MapRef>,
+    /// Its user id, which others may hold as well and which therefore only ends.
+    pub(crate) users: Option<MapRef>,
+    /// The channel itself, from which the client id is removed when it leaves.
+    pub(crate) own: Option<MapRef>,
+}
+
+/// A map and what it keeps.
+#[derive(Debug)]
+pub(crate) struct MapRef {
+    pub(crate) channel: ChannelName,
+    pub(crate) retention: MapRetention,
 }
 
 /// What a subscription does besides receiving publications.
@@ -42,6 +62,8 @@ pub(crate) struct Features {
 pub(crate) enum SubscriptionState {
     /// Hub and engine are being asked.
     Pending(Box<PendingSubscription>),
+    /// A map is being read, page by page.
+    CatchUp(Box<CatchUp>),
     /// Publications flow.
     Active,
 }
@@ -92,7 +114,12 @@ impl Subscription {
 
     /// True if the session's tick has something to do for it.
     pub(crate) fn needs_tick(&self) -> bool {
-        self.features.presence || self.features.positioned || self.expire_at.is_some()
+        let is_catching_up = matches!(self.state, SubscriptionState::CatchUp(_));
+        self.features.presence
+            || self.features.positioned
+            || self.expire_at.is_some()
+            || self.map_keys.is_some()
+            || is_catching_up
     }
 }
 

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use gyre_protocol::{Disconnect, PushBody, Unsubscribe};
 
-use super::{Effect, Output, Pings, Session, State};
+use super::{Effect, Output, Pings, Session, State, subscription::SubscriptionState};
 use crate::{
     channel::ChannelName,
     limits::{EXPIRY_MAX, Limits},
@@ -133,7 +133,7 @@ impl Session {
         let unix_seconds = (cx.now.unix_ms / 1000) as i64;
         let Some(live) = self.live_mut() else { return Ok(()) };
         let mut effects = Vec::new();
-        let mut expired: Vec<ChannelName> = Vec::new();
+        let (mut expired, mut abandoned) = (Vec::<ChannelName>::new(), Vec::<ChannelName>::new());
         let mut is_needed = false;
         for (channel, subscription) in live.subscriptions.iter() {
             is_needed |= subscription.needs_tick();
@@ -144,7 +144,14 @@ impl Session {
                 expired.push(channel.clone());
                 continue;
             }
-            if subscription.features.presence {
+            if matches!(&subscription.state, SubscriptionState::CatchUp(c) if c.is_abandoned(cx.now.instant))
+            {
+                abandoned.push(channel.clone());
+                continue;
+            }
+            effects.extend(subscription.renew_effects());
+            if subscription.features.presence && !matches!(subscription.state, SubscriptionState::CatchUp(_))
+            {
                 effects.push(Effect::RenewPresence {
                     channel: channel.clone(),
                     info: subscription.info.clone(),
@@ -160,6 +167,9 @@ impl Session {
         }
         for effect in effects {
             self.effect(effect);
+        }
+        for channel in abandoned {
+            self.drop_subscription(&channel);
         }
         for channel in expired {
             self.drop_subscription(&channel);

@@ -6,8 +6,8 @@ use base64::{Engine, engine::general_purpose::STANDARD};
 use globset::{Glob, GlobSetBuilder};
 use gyre_core::{
     channel::{
-        CallRights, ChannelOptions, DataFormat, HistoryOptions, Namespaces, RecoveryMode, SubscribeRights,
-        SubscriptionKind,
+        CallRights, ChannelOptions, ClientKey, DataFormat, HistoryOptions, MapOptions, MapRetention,
+        Namespaces, PageSizes, RecoveryMode, SubscribeRights, SubscriptionKind,
     },
     limits::Limits,
     rules::{ConnectRules, PersonalChannel, Rules},
@@ -16,7 +16,7 @@ use gyre_h3::Dialects;
 use gyre_transport::http::OriginPolicy;
 use regex::Regex;
 
-use super::{Section, read::Findings};
+use super::{Section, duration, read::Findings};
 use crate::secret::Secret;
 
 /// Options for each part of the server.
@@ -147,6 +147,9 @@ pub struct WebTransportOptions {
     pub ascii_json: bool,
     pub refused_user_agents: Vec<String>,
 }
+
+/// `map.stream_size` unless configured.
+const MAP_STREAM_SIZE: NonZeroUsize = NonZeroUsize::new(100).unwrap();
 
 /// Version and edition, as clients and `info` see it.
 const VERSION: &str = concat!(env!("CARGO_PKG_VERSION"), " OSS");
@@ -385,6 +388,9 @@ fn options(options: &Section, channel: &Section) -> ChannelOptions {
             "binary" => DataFormat::Binary,
             _ => DataFormat::NonEmpty,
         },
+        map: map(options),
+        clients_presence_prefix: options.text("map_clients_presence_channel_prefix").into(),
+        users_presence_prefix: options.text("map_users_presence_channel_prefix").into(),
         kind: match options.text("subscription_type") {
             "map" => SubscriptionKind::Map,
             "map_clients" => SubscriptionKind::MapClients,
@@ -393,6 +399,67 @@ fn options(options: &Section, channel: &Section) -> ChannelOptions {
             _ => SubscriptionKind::Stream,
         },
     }
+}
+
+/// Options of a namespace of maps; `None` for other kinds of channels.
+///
+/// Spec: configuration, "Channel options", `map.*`: zero values stand for the defaults.
+fn map(options: &Section) -> Option<MapOptions> {
+    if !matches!(options.text("subscription_type"), "map" | "map_clients" | "map_users") {
+        return None;
+    }
+    let map = options.object("map");
+    let duration_or =
+        |name: &str, default| Some(map.duration(name)).filter(|d| !d.is_zero()).unwrap_or(default);
+    let size_or = |name: &str, default| Some(map.size(name)).filter(|size| *size > 0).unwrap_or(default);
+    let rights = |call: &str| CallRights {
+        client: map.bool(&format!("allow_{call}_for_client")),
+        subscriber: map.bool(&format!("allow_{call}_for_subscriber")),
+        anonymous: map.bool(&format!("allow_{call}_for_anonymous")),
+    };
+    let key_ttl = map.duration("key_ttl");
+    let stream_ttl = duration_or("stream_ttl", Duration::from_secs(60));
+    let stream = |meta_ttl| HistoryOptions {
+        size: NonZeroUsize::new(map.size("stream_size")).unwrap_or(MAP_STREAM_SIZE),
+        ttl: stream_ttl,
+        meta_ttl,
+    };
+    let retention = match map.text("mode") {
+        "recoverable" => {
+            let meta_ttl = duration_or("meta_ttl", stream_ttl.saturating_mul(10)).max(key_ttl);
+            MapRetention::Recoverable { key_ttl, stream: stream(meta_ttl) }
+        }
+        "persistent" => MapRetention::Persistent { stream: stream(Duration::MAX) },
+        _ => MapRetention::Ephemeral { key_ttl },
+    };
+    let max = size_or("max_page_size", 1000);
+    Some(MapOptions {
+        retention,
+        publish: rights("publish"),
+        remove: rights("remove"),
+        client_key: match map.text("client_key") {
+            "client_id" => ClientKey::ClientId,
+            "user_id" => ClientKey::UserId,
+            _ => ClientKey::Given,
+        },
+        remove_client_on_unsubscribe: map.bool("remove_client_on_unsubscribe"),
+        pages: PageSizes {
+            default: size_or("default_page_size", 100),
+            min: size_or("min_page_size", 100),
+            max,
+        },
+        live_publications_max: size_or("live_transition_max_publication_limit", max),
+        catch_up_timeout: catch_up_timeout(map.text("subscribe_catch_up_timeout")).flatten(),
+    })
+}
+
+/// A duration, or `None` within for a negative one. `None` if it is no duration.
+pub(super) fn catch_up_timeout(text: &str) -> Option<Option<Duration>> {
+    let timeout = match text.strip_prefix('-') {
+        Some(negative) => return duration::parse(negative).map(|_| None),
+        None => duration::parse(text)?,
+    };
+    Some(Some(if timeout.is_zero() { Duration::from_secs(5) } else { timeout }))
 }
 
 fn token(token: &Section, client: &Section) -> TokenOptions {

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use regex::Regex;
 
-use super::{Section, read::Findings};
+use super::{Section, read::Findings, resolve::catch_up_timeout};
 
 /// Checks everything and collects all problems.
 pub(super) fn validate(raw: &Section, findings: &mut Findings) {
@@ -451,6 +451,10 @@ fn subscription_type(raw: &Section, options: &Section, path: &str, findings: &mu
         let has_stream = map.int("stream_size") != 0
             || !map.duration("stream_ttl").is_zero()
             || !map.duration("meta_ttl").is_zero();
+        if catch_up_timeout(map.text("subscribe_catch_up_timeout")).is_none() {
+            let fix = "write a number with its unit, such as \"5s\" or \"-1s\"";
+            findings.problem(&at("map.subscribe_catch_up_timeout"), "is no duration", fix);
+        }
         if mode == "ephemeral" && has_stream {
             findings.problem(
                 &at("map.stream_size"),

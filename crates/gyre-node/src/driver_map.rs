@@ -1,0 +1,107 @@
+//! Effects on maps: reading state and stream, following, changing.
+
+use gyre_core::{
+    channel::{ChannelName, MapRetention},
+    hub::{Joined, Slot, Subscriber},
+    ports::{EngineError, HistoryFilter, KeyMode, NewEntry, StateFilter},
+    session::{Effect, EffectId, MapChange, Outcome},
+};
+
+use crate::{driver::poll_once, shard::ShardState};
+
+impl ShardState {
+    /// Does the work of one effect on a map; the outcome if it is known at once.
+    pub(crate) fn execute_map(&mut self, slot: Slot, id: EffectId, effect: Effect) -> Option<Outcome> {
+        let maps = self.node.ports.maps.clone();
+        match effect {
+            Effect::ReadMapState { channel, filter, retention, hold } => {
+                self.read_map_state(slot, id, channel, filter, retention, hold)
+            }
+            Effect::ReadMapStream { channel, filter, retention } => {
+                self.answer(slot, id, maps.read_stream(&channel, filter, retention).map(Outcome::MapStream))
+            }
+            Effect::FollowMap { channel, join_leave, stream } => {
+                self.follow_map(slot, id, channel, join_leave, stream)
+            }
+            Effect::ChangeMap { channel, change, retention } => {
+                let changed = match change {
+                    MapChange::Publish(entry) => maps.publish(&channel, *entry, retention),
+                    MapChange::Remove { key } => maps.remove(&channel, &key, Box::default(), retention),
+                };
+                self.answer(slot, id, changed.map(|result| Outcome::Published(result.map(|_| ()))))
+            }
+            Effect::EnterMap { channel, key, info, retention } => {
+                let entry = NewEntry { key, info, key_mode: KeyMode::IfNewOrRenew, ..NewEntry::default() };
+                let entered = maps.publish(&channel, entry, retention);
+                self.forget("enter a presence map", entered.map(|result| result.map(|_| ())));
+                None
+            }
+            Effect::LeaveMap { channel, key, retention } => {
+                let left = maps.remove(&channel, &key, Box::default(), retention);
+                self.forget("leave a presence map", left.map(|result| result.map(|_| ())));
+                None
+            }
+            _ => None,
+        }
+    }
+
+    /// Reads a page; where changes have no offsets, the connection is in the hub first, so that nothing falls between.
+    fn read_map_state(
+        &mut self,
+        slot: Slot,
+        id: EffectId,
+        channel: ChannelName,
+        filter: StateFilter,
+        retention: MapRetention,
+        hold: Option<bool>,
+    ) -> Option<Outcome> {
+        let joined = match hold {
+            Some(join_leave) => self.hold_in_map(slot, &channel, join_leave),
+            None => Joined::AlreadyPresent,
+        };
+        let maps = self.node.ports.maps.clone();
+        let work = async move {
+            if joined == Joined::First
+                && let Err(error) = maps.subscribe(&channel).wait().await
+            {
+                return Outcome::MapState(Err(error));
+            }
+            Outcome::MapState(maps.read_state(&channel, filter, retention).wait().await)
+        };
+        self.answer(slot, id, poll_once(Box::pin(work)))
+    }
+
+    fn follow_map(
+        &mut self,
+        slot: Slot,
+        id: EffectId,
+        channel: ChannelName,
+        join_leave: bool,
+        stream: Option<(HistoryFilter, MapRetention)>,
+    ) -> Option<Outcome> {
+        let joined = self.hold_in_map(slot, &channel, join_leave);
+        let maps = self.node.ports.maps.clone();
+        let work = async move {
+            if joined == Joined::First {
+                maps.subscribe(&channel).wait().await?;
+            }
+            match stream {
+                None => Ok(None),
+                Some((filter, retention)) => {
+                    maps.read_stream(&channel, filter, retention).wait().await.map(Some)
+                }
+            }
+        };
+        let work = async move { Outcome::MapFollowed(work.await as Result<_, EngineError>) };
+        self.answer(slot, id, poll_once(Box::pin(work)))
+    }
+
+    /// Puts the connection into the channel unless it is there, and holds back what comes.
+    fn hold_in_map(&mut self, slot: Slot, channel: &ChannelName, join_leave: bool) -> Joined {
+        if self.place(slot, channel).is_some() {
+            return Joined::AlreadyPresent;
+        }
+        let buffer_max = self.rules.limits.subscribe_buffer_max;
+        self.enter_channel(channel, Subscriber::positioned(slot, join_leave, buffer_max))
+    }
+}
