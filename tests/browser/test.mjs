@@ -1,6 +1,8 @@
 // A real Chromium against the real program in development mode: the demo page, the unmodified `centrifuge` package over
 // WebTransport and over the fallback, and disconnect advice.
 import { spawn } from 'node:child_process';
+import { createSocket } from 'node:dgram';
+import { once } from 'node:events';
 import { mkdtempSync, rmSync } from 'node:fs';
 import net from 'node:net';
 import { tmpdir } from 'node:os';
@@ -28,6 +30,7 @@ function freePort() {
 async function start(environment = {}) {
   const port = await freePort();
   const state = mkdtempSync(join(tmpdir(), 'gyre-browser-test-'));
+  const startedAt = Date.now();
   const child = spawn(PROGRAM, ['--dev', '--http_server.port', String(port)], {
     env: { ...process.env, XDG_STATE_HOME: state, ...environment },
     stdio: ['ignore', 'pipe', 'inherit'],
@@ -55,15 +58,27 @@ async function start(environment = {}) {
     if (!answer.result) throw new Error(`${method}: ${JSON.stringify(answer)}`);
     return answer.result;
   };
-  return { port, api, stop };
+  return { port, api, stop, startedAt };
+}
+
+/** Forwards TCP from `port` to the server and takes UDP there without an answer, like a firewall; resolves to its end. */
+async function withoutUdp(port, target) {
+  const silent = createSocket('udp4').bind(port, '127.0.0.1');
+  const forward = net.createServer((client) => {
+    const server = net.connect(target, '127.0.0.1');
+    client.pipe(server).pipe(client);
+    for (const [one, other] of [[client, server], [server, client]]) one.on('error', () => other.destroy());
+  }).listen(port, '127.0.0.1');
+  await once(forward, 'listening');
+  return () => { silent.close(); forward.close(); };
 }
 
 /** Opens the demo page and waits until it shows a message of the clock; returns what it says. */
-async function demoPage(browser, port) {
+async function demoPage(browser, address) {
   // The SDK is put into the page by the test, which the page's own policy would not allow.
   const page = await browser.newPage({ bypassCSP: true });
   page.on('pageerror', (error) => console.error('page error:', error.message));
-  await page.goto(`http://localhost:${port}/`);
+  await page.goto(`http://${address}/`);
   await page.waitForFunction(() => document.body.innerText.includes('unix_ms'), null, { timeout: LIMIT });
   return { page, text: await page.evaluate(() => document.body.innerText) };
 }
@@ -98,26 +113,39 @@ const tests = {
   'the demo page receives over WebTransport': async (browser) => {
     const server = await start();
     try {
-      const { text } = await demoPage(browser, server.port);
+      const { text } = await demoPage(browser, `localhost:${server.port}`);
+      console.log(`        a message ${Date.now() - server.startedAt} ms after the server was started`);
       if (!/WebTransport/.test(text) || /fell back|fallback/i.test(text.split('In your own page')[0])) {
         throw new Error(`the page says: ${text.slice(0, 300)}`);
       }
     } finally { await server.stop(); }
   },
 
-  'the page falls back to WebSocket without UDP and says why': async (browser) => {
-    const server = await start({ GYRE_HTTP_SERVER_HTTP3_ENABLED: 'false', GYRE_WEBTRANSPORT_ENABLED: 'false' });
-    try {
-      const { text } = await demoPage(browser, server.port);
-      const shown = text.split('In your own page')[0];
-      if (!/WebSocket/.test(shown) || !/WebTransport/.test(shown)) throw new Error(`the page says: ${shown.slice(0, 300)}`);
-    } finally { await server.stop(); }
+  'the page falls back to WebSocket where UDP is closed or switched off and says why': async (browser) => {
+    const firewalled = await freePort();
+    const cases = {
+      closed: { GYRE_CLIENT_ALLOWED_ORIGINS: `http://127.0.0.1:${firewalled}` },
+      'switched off': { GYRE_HTTP_SERVER_HTTP3_ENABLED: 'false', GYRE_WEBTRANSPORT_ENABLED: 'false' },
+    };
+    for (const [name, environment] of Object.entries(cases)) {
+      const server = await start(environment);
+      const end = name === 'closed' ? await withoutUdp(firewalled, server.port) : () => {};
+      try {
+        const address = name === 'closed' ? `127.0.0.1:${firewalled}` : `localhost:${server.port}`;
+        const { page, text } = await demoPage(browser, address);
+        const [transport, reason] = await page.evaluate(
+          () => ['transport', 'fallback'].map((id) => document.getElementById(id).innerText));
+        if (transport !== 'WebSocket' || !reason.includes('No WebTransport: ')) throw new Error(`${name}: the page says: ${text.slice(0, 300)}`);
+        console.log(`        ${name}: ${reason}`);
+        await page.close();
+      } finally { end(); await server.stop(); }
+    }
   },
 
   'the SDK receives 200 messages in order, and the advice of a disconnect': async (browser) => {
     const server = await start();
     try {
-      const { page } = await demoPage(browser, server.port);
+      const { page } = await demoPage(browser, `localhost:${server.port}`);
       const transport = await connectSdk(page, server.port);
       if (transport !== 'webtransport') throw new Error(`connected over ${transport}`);
       for (let i = 0; i < 200; i++) await server.api('publish', { channel: 'demo:sdk', data: { i, text: 'gyre ⟳' } });

@@ -165,17 +165,17 @@ impl ShardState {
             }
             None => Subscriber::unpositioned(slot, request.join_leave),
         };
-        let joined = self.enter_channel(&channel, subscriber);
+        self.enter_channel(&channel, subscriber);
         let ports = self.node.ports.clone();
         let work = async move {
-            let result = read_stream(&ports, &channel, joined, request).await;
+            let result = read_stream(&ports, &channel, request).await;
             Outcome::Subscribed { channel, result }
         };
         self.answer(slot, id, poll_once(Box::pin(work)))
     }
 
     /// Puts a connection into a channel of the hub, and makes the shard interested in it.
-    pub(crate) fn enter_channel(&mut self, channel: &ChannelName, subscriber: Subscriber) -> Joined {
+    pub(crate) fn enter_channel(&mut self, channel: &ChannelName, subscriber: Subscriber) {
         let channel = self.hub.shared_name(channel).unwrap_or(channel).clone();
         let slot = subscriber.slot;
         let (place, joined) = self.hub.insert(&channel, subscriber);
@@ -185,7 +185,6 @@ impl ShardState {
         if joined == Joined::First {
             self.node.directory.add_interest(&channel, self.index);
         }
-        joined
     }
 
     fn unsubscribe(&mut self, slot: Slot, channel: &ChannelName) {
@@ -305,16 +304,14 @@ impl ShardState {
     }
 }
 
-/// Subscribes the node if it has to, reads what the subscriber needs, and makes it a member.
+/// Makes sure that the node is subscribed, reads what the subscriber needs, and makes it a member.
 async fn read_stream(
     ports: &Ports,
     channel: &ChannelName,
-    joined: Joined,
     request: SubscribeEffect,
 ) -> Result<Subscribed, EngineError> {
-    if joined == Joined::First {
-        ports.broker.subscribe(channel).wait().await?;
-    }
+    // Not only the first: whoever comes while the first one's request is on its way must wait for it as well.
+    ports.broker.subscribe(channel).wait().await?;
     let subscribed = match request.stream {
         None => Subscribed::default(),
         Some(StreamRead { part, meta_ttl }) => {

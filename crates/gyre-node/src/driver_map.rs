@@ -2,7 +2,7 @@
 
 use gyre_core::{
     channel::{ChannelName, MapRetention},
-    hub::{Joined, Slot, Subscriber},
+    hub::{Slot, Subscriber},
     ports::{EngineError, HistoryFilter, KeyMode, NewEntry, StateFilter},
     session::{Effect, EffectId, MapChange, Outcome},
 };
@@ -55,13 +55,12 @@ impl ShardState {
         retention: MapRetention,
         hold: Option<bool>,
     ) -> Option<Outcome> {
-        let joined = match hold {
-            Some(join_leave) => self.hold_in_map(slot, &channel, join_leave),
-            None => Joined::AlreadyPresent,
-        };
+        if let Some(join_leave) = hold {
+            self.hold_in_map(slot, &channel, join_leave);
+        }
         let maps = self.node.ports.maps.clone();
         let work = async move {
-            if joined == Joined::First
+            if hold.is_some()
                 && let Err(error) = maps.subscribe(&channel).wait().await
             {
                 return Outcome::MapState(Err(error));
@@ -79,12 +78,10 @@ impl ShardState {
         join_leave: bool,
         stream: Option<(HistoryFilter, MapRetention)>,
     ) -> Option<Outcome> {
-        let joined = self.hold_in_map(slot, &channel, join_leave);
+        self.hold_in_map(slot, &channel, join_leave);
         let maps = self.node.ports.maps.clone();
         let work = async move {
-            if joined == Joined::First {
-                maps.subscribe(&channel).wait().await?;
-            }
+            maps.subscribe(&channel).wait().await?;
             match stream {
                 None => Ok(None),
                 Some((filter, retention)) => {
@@ -97,11 +94,11 @@ impl ShardState {
     }
 
     /// Puts the connection into the channel unless it is there, and holds back what comes.
-    fn hold_in_map(&mut self, slot: Slot, channel: &ChannelName, join_leave: bool) -> Joined {
+    fn hold_in_map(&mut self, slot: Slot, channel: &ChannelName, join_leave: bool) {
         if self.place(slot, channel).is_some() {
-            return Joined::AlreadyPresent;
+            return;
         }
         let buffer_max = self.rules.limits.subscribe_buffer_max;
-        self.enter_channel(channel, Subscriber::positioned(slot, join_leave, buffer_max))
+        self.enter_channel(channel, Subscriber::positioned(slot, join_leave, buffer_max));
     }
 }

@@ -21,5 +21,5 @@ pub use directory::Directory;
 pub use node::{Node, NodeInfo, Ports};
 pub use shard::{
     ConnectionId, ConnectionOptions, Fed, Flushed, Link, LocalShard, PingTimes, Queue, Setup, ShardSnapshot,
-    TransportKind, run_shards,
+    SimulatedShard, TransportKind, run_shards,
 };

@@ -208,6 +208,7 @@ impl Router {
             framing: Framing::Stream,
             direction: Direction::Bidirectional,
             ascii: settings.ascii_json,
+            deflate: None,
         };
         let connection = ConnectionOptions {
             transport: TransportKind::WebTransport,

@@ -374,6 +374,7 @@ fn routes(resolved: &Resolved, node: &Arc<Node>, extra: Option<Arc<dyn Extra>>) 
             served: websocket::Settings {
                 message_bytes_max: options.message_bytes_max,
                 origins: resolved.origins.clone(),
+                compression: options.compression,
             },
         }),
         webtransport: resolved.webtransport.as_ref().map(|options| Prefixed {

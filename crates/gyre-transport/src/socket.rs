@@ -54,7 +54,11 @@ impl Socket {
     /// [`io::ErrorKind::WouldBlock`] if it takes nothing; others end the connection.
     pub fn try_write_vectored(&self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
         match &self.tls {
-            None => self.tcp.try_write_vectored(slices),
+            // `send` is cheaper in the kernel than `writev`, and one frame per turn is the common case.
+            None => match slices {
+                [slice] => self.tcp.try_write(slice),
+                _ => self.tcp.try_write_vectored(slices),
+            },
             Some(tls) => tls.try_write_vectored(&self.tcp, slices),
         }
     }

@@ -4,6 +4,7 @@
 //! one append for each subscriber. The hub knows connections only as slot numbers; what it decides goes to an
 //! [`Outbox`]. It never reaches into a session.
 
+mod deflate;
 mod wire;
 
 use bytes::Bytes;
@@ -11,6 +12,7 @@ use gyre_protocol::{Push, PushBody, StreamPosition};
 use hashbrown::HashMap;
 use slab::Slab;
 
+pub use deflate::Deflate;
 pub use wire::{Direction, Framing, WireForm};
 
 use crate::{channel::ChannelName, ports::ChannelEvent};

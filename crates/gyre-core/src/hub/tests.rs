@@ -10,6 +10,7 @@ const FORM: WireForm = WireForm {
     framing: Framing::Stream,
     direction: Direction::Bidirectional,
     ascii: false,
+    deflate: None,
 };
 
 /// Records what the hub decides.

@@ -6,6 +6,8 @@ use gyre_protocol::{
     codec::{EncodeError, EncodeOptions, Encoding},
 };
 
+use super::Deflate;
+
 /// Everything that tells two connections' bytes for one message apart.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct WireForm {
@@ -17,6 +19,8 @@ pub struct WireForm {
     pub direction: Direction,
     /// JSON with every non-ASCII character escaped, for clients that decode byte streams chunk by chunk.
     pub ascii: bool,
+    /// Compression the client has agreed to; WebSocket only.
+    pub deflate: Option<Deflate>,
 }
 
 /// How messages are told apart on the wire.
@@ -39,6 +43,10 @@ pub enum Direction {
 
 /// Room before a body: a WebSocket header (at most 10 bytes without mask) and a length prefix (at most 10).
 const HEADER_BYTES_MAX: usize = 20;
+/// Marks a compressed message.
+///
+/// Spec: RFC 7692 section 6
+const RSV1: u8 = 0x40;
 
 impl WireForm {
     /// The frame of a push.
@@ -75,6 +83,14 @@ impl WireForm {
         }
     }
 
+    /// Of a final, uncompressed frame: text or binary.
+    fn first_byte(&self) -> u8 {
+        match self.encoding {
+            Encoding::Json => 0x81,
+            Encoding::Protobuf => 0x82,
+        }
+    }
+
     /// Writes the body behind room for its header, then the header right before it: one allocation, no copy.
     fn frame(
         &self,
@@ -90,7 +106,13 @@ impl WireForm {
             frame.push(b'\n');
         }
         if self.framing == Framing::WebSocket {
-            start = put_websocket_header_before(&mut frame, start, self.encoding);
+            let compressed =
+                self.deflate.and_then(|deflate| deflate.compress(&frame[start..], HEADER_BYTES_MAX));
+            let first = self.first_byte() | if compressed.is_some() { RSV1 } else { 0 };
+            if let Some(compressed) = compressed {
+                (frame, start) = (compressed, HEADER_BYTES_MAX);
+            }
+            start = put_websocket_header_before(&mut frame, start, first);
         }
         Ok(Bytes::from(frame).slice(start..))
     }
@@ -111,12 +133,8 @@ fn put_varint_before(frame: &mut [u8], end: usize) -> usize {
 /// Writes the header of an unmasked final frame that holds what follows `end`; returns where it starts.
 ///
 /// Spec: RFC 6455 section 5.2
-fn put_websocket_header_before(frame: &mut [u8], end: usize, encoding: Encoding) -> usize {
+fn put_websocket_header_before(frame: &mut [u8], end: usize, first: u8) -> usize {
     let length = frame.len() - end;
-    let first = match encoding {
-        Encoding::Json => 0x81,
-        Encoding::Protobuf => 0x82,
-    };
     match length {
         0..126 => {
             frame[end - 2..end].copy_from_slice(&[first, length as u8]);
@@ -152,7 +170,7 @@ mod tests {
             }
             assert_eq!(read, length);
 
-            let start = put_websocket_header_before(&mut frame, HEADER_BYTES_MAX, Encoding::Json);
+            let start = put_websocket_header_before(&mut frame, HEADER_BYTES_MAX, 0x81);
             let header = &frame[start..HEADER_BYTES_MAX];
             assert_eq!(header[0], 0x81);
             let read = match header[1] {

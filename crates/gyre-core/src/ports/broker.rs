@@ -101,7 +101,8 @@ pub struct History {
 /// order they were published in.
 pub trait Broker: Send + Sync + 'static {
     /// Starts delivery of a channel to this node. Resolves only when active: whatever the engine accepts afterwards is
-    /// delivered. Idempotent.
+    /// delivered. Called for every subscriber: where the channel is active the answer is there at once. What is called
+    /// last for a channel, this or [`Broker::unsubscribe`], is what is in force in the end.
     ///
     /// # Errors
     /// [`EngineError::Unavailable`]; the channel is then not subscribed.

@@ -111,13 +111,13 @@ pub struct MapState {
 ///
 /// Cancel safety: an answer that is dropped may or may not have taken effect; nothing is half made.
 pub trait MapStore: Send + Sync + 'static {
-    /// Starts delivery of a channel to this node. Resolves only when active. Idempotent.
+    /// Starts delivery of a channel to this node; see [`super::Broker::subscribe`].
     ///
     /// # Errors
     /// [`EngineError::Unavailable`]; the channel is then not subscribed.
     fn subscribe(&self, channel: &ChannelName) -> Answer<Result<(), EngineError>>;
 
-    /// Ends delivery of a channel to this node. Idempotent.
+    /// Ends delivery of a channel to this node; see [`super::Broker::unsubscribe`].
     ///
     /// # Errors
     /// [`EngineError::Unavailable`]; changes may then still arrive and are ignored.

@@ -7,6 +7,7 @@
 
 mod link;
 mod queue;
+mod simulated;
 mod state;
 mod wheel;
 
@@ -28,6 +29,7 @@ use gyre_protocol::{Command, Disconnect};
 
 pub use link::{ConnectionOptions, Fed, Flushed, Link, TransportKind};
 pub use queue::Queue;
+pub use simulated::SimulatedShard;
 pub use state::ShardSnapshot;
 pub(crate) use state::ShardState;
 

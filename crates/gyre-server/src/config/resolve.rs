@@ -1,6 +1,10 @@
 //! From typed values to the options each part of the server owns.
 
-use std::{num::NonZeroUsize, sync::Arc, time::Duration};
+use std::{
+    num::{NonZeroU32, NonZeroUsize},
+    sync::Arc,
+    time::Duration,
+};
 
 use base64::{Engine, engine::general_purpose::STANDARD};
 use globset::{Glob, GlobSetBuilder};
@@ -9,11 +13,12 @@ use gyre_core::{
         CallRights, ChannelOptions, ClientKey, DataFormat, HistoryOptions, MapOptions, MapRetention,
         Namespaces, PageSizes, RecoveryMode, SubscribeRights, SubscriptionKind,
     },
+    hub::Deflate,
     limits::Limits,
     rules::{ConnectRules, PersonalChannel, Rules},
 };
 use gyre_h3::Dialects;
-use gyre_transport::http::OriginPolicy;
+use gyre_transport::{http::OriginPolicy, websocket::Compression};
 use regex::Regex;
 
 use super::{Section, duration, read::Findings};
@@ -131,6 +136,8 @@ pub struct WebSocketOptions {
     pub prefix: Box<str>,
     /// `message_size_limit`.
     pub message_bytes_max: usize,
+    /// `compression` and what belongs to it.
+    pub compression: Option<Compression>,
 }
 
 /// The WebTransport endpoint.
@@ -503,7 +510,30 @@ fn websocket(section: &Section) -> Option<WebSocketOptions> {
     (!section.bool("disabled")).then(|| WebSocketOptions {
         prefix: prefix(section.text("handler_prefix")),
         message_bytes_max: message_limit(section),
+        compression: section.bool("compression").then(|| compression(section)),
     })
+}
+
+/// An inflated message may have ten times the bytes of one on the wire unless configured.
+fn compression(section: &Section) -> Compression {
+    let inflated = match section.size("decompressed_message_size_limit") {
+        0 => message_limit(section).saturating_mul(10),
+        limit => limit,
+    };
+    let level = match section.int("compression_level") {
+        // Huffman codes only, and the default of the field.
+        -2 => 1,
+        -1 => 6,
+        level => level.clamp(0, 9) as u8,
+    };
+    Compression {
+        deflate: Deflate {
+            level,
+            bytes_min: section.size("compression_min_size").try_into().unwrap_or(u32::MAX),
+        },
+        inflated_bytes_max: NonZeroU32::new(inflated.try_into().unwrap_or(u32::MAX))
+            .unwrap_or(NonZeroU32::MAX),
+    }
 }
 
 fn webtransport(section: &Section) -> Option<WebTransportOptions> {

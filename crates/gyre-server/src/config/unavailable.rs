@@ -43,9 +43,6 @@ pub(super) fn check(raw: &Section, findings: &mut Findings) {
             warn(&format!("{section}.jwks_public_endpoint"));
         }
     }
-    if raw.object("websocket").bool("compression") {
-        warn("websocket.compression");
-    }
     for (i, _) in raw.objects("consumers").iter().enumerate().filter(|(_, c)| c.bool("enabled")) {
         warn(&format!("consumers[{i}]"));
     }

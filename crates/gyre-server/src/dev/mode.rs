@@ -23,6 +23,8 @@ use crate::{
 const CLOCK_CHANNEL: &str = "demo:clock";
 /// How often the clock publishes while someone is subscribed.
 const CLOCK_INTERVAL: Duration = Duration::from_secs(1);
+/// How often a first subscriber of the clock is looked for.
+const CLOCK_LOOK_INTERVAL: Duration = Duration::from_millis(50);
 /// How often it is looked whether the certificate is due for a change; sleeping machines miss longer timers.
 const CERTIFICATE_INTERVAL: Duration = Duration::from_secs(60);
 const DEFAULT_PORT: u16 = 8000;
@@ -125,10 +127,10 @@ impl Development {
 
 /// Publishes the time once a second while someone is subscribed.
 pub async fn run_clock(node: Arc<Node>) {
-    let mut interval = tokio::time::interval(CLOCK_INTERVAL);
     loop {
-        interval.tick().await;
+        // Looked for often, so that a page that has just subscribed sees a message at once.
         if !node.has_subscribers(CLOCK_CHANNEL) {
+            tokio::time::sleep(CLOCK_LOOK_INTERVAL).await;
             continue;
         }
         let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
@@ -137,6 +139,7 @@ pub async fn run_clock(node: Arc<Node>) {
         if let Err(error) = published.wait().await {
             tracing::warn!(code = error.code, "the clock could not publish");
         }
+        tokio::time::sleep(CLOCK_INTERVAL).await;
     }
 }
 

@@ -2,14 +2,17 @@
 //!
 //! Reading is pulled from the caller's buffer: a frame that is all there is unmasked in place and handed out without a
 //! copy. Only an incomplete frame or message is kept aside, in a buffer that grows with what was received (never with a
-//! declared length) and leaves with the message, so that an idle connection holds none.
+//! declared length) and leaves with the message, so that an idle connection holds none. Compressed messages are inflated
+//! whole, to a limit of their own.
 //!
 //! Spec: RFC 6455 section 5
 
-use std::{borrow::Cow, ops::Range};
+use std::{borrow::Cow, num::NonZeroU32, ops::Range};
 
 use bytes::Bytes;
 use gyre_protocol::Disconnect;
+
+use super::deflate::inflate;
 
 /// Something a client sent.
 #[derive(Debug, PartialEq, Eq)]
@@ -51,6 +54,11 @@ impl FrameError {
     }
 }
 
+/// Marks a compressed message, in its first frame.
+///
+/// Spec: RFC 7692 section 6
+const RSV1: u8 = 0x40;
+const RESERVED: u8 = 0x30;
 const CONTINUATION: u8 = 0;
 const TEXT: u8 = 1;
 const BINARY: u8 = 2;
@@ -66,6 +74,8 @@ const CONTROL_BYTES_MAX: u64 = 125;
 #[derive(Debug)]
 pub(super) struct Decoder {
     limit: usize,
+    /// Bytes of an inflated message at most, if compression is agreed on.
+    inflated_max: Option<NonZeroU32>,
     /// The beginning of a frame that is not all there.
     partial: Vec<u8>,
     /// The message whose last fragment has not come.
@@ -77,6 +87,7 @@ pub(super) struct Decoder {
 struct Fragments {
     bytes: Vec<u8>,
     is_text: bool,
+    is_compressed: bool,
     /// That many bytes are known to be whole characters.
     checked: usize,
 }
@@ -84,6 +95,7 @@ struct Fragments {
 /// A frame's header, taken apart.
 struct Header {
     is_final: bool,
+    is_compressed: bool,
     opcode: u8,
     mask: [u8; 4],
     start: usize,
@@ -93,6 +105,7 @@ struct Header {
 /// A whole frame, unmasked.
 struct Frame {
     is_final: bool,
+    is_compressed: bool,
     opcode: u8,
     payload: Payload,
 }
@@ -113,9 +126,10 @@ impl Payload {
 }
 
 impl Decoder {
-    /// A decoder for messages of at most `limit` bytes.
-    pub(super) fn new(limit: usize) -> Self {
-        Self { limit, partial: Vec::new(), fragments: None }
+    /// A decoder for messages of at most `limit` bytes on the wire. With `inflated_max` they may be compressed, and have
+    /// at most that many bytes inflated.
+    pub(super) fn new(limit: usize, inflated_max: Option<NonZeroU32>) -> Self {
+        Self { limit, inflated_max, partial: Vec::new(), fragments: None }
     }
 
     /// Reads `buffer` from `at` on up to the end of the next event, and moves `at` there. `None` if all was taken in.
@@ -128,10 +142,11 @@ impl Decoder {
         at: &mut usize,
     ) -> Result<Option<Event<'a>>, FrameError> {
         loop {
-            let Some(Frame { is_final, opcode, payload }) = self.frame(buffer, at)? else { return Ok(None) };
+            let Some(frame) = self.frame(buffer, at)? else { return Ok(None) };
+            let Frame { is_final, is_compressed, opcode, payload } = frame;
             let is_fragment = opcode == CONTINUATION || (opcode < CLOSE && !is_final);
-            if is_fragment {
-                match self.join(opcode, is_final, &payload.in_buffer(buffer))? {
+            if is_fragment || is_compressed {
+                match self.join(opcode, is_final, is_compressed, &payload.in_buffer(buffer))? {
                     Some(message) => return Ok(Some(Event::Message(Cow::Owned(message)))),
                     None => continue,
                 }
@@ -147,13 +162,26 @@ impl Decoder {
         }
     }
 
-    /// Adds a fragment; returns the message with the last one.
-    fn join(&mut self, opcode: u8, is_final: bool, payload: &[u8]) -> Result<Option<Vec<u8>>, FrameError> {
+    /// Adds a fragment, of which a message that is compressed may be the only one; returns the message with the last
+    /// one.
+    fn join(
+        &mut self,
+        opcode: u8,
+        is_final: bool,
+        is_compressed: bool,
+        payload: &[u8],
+    ) -> Result<Option<Vec<u8>>, FrameError> {
         let mut fragments = self.fragments.take().unwrap_or_else(|| {
-            Box::new(Fragments { bytes: Vec::new(), is_text: opcode == TEXT, checked: 0 })
+            Box::new(Fragments { bytes: Vec::new(), is_text: opcode == TEXT, is_compressed, checked: 0 })
         });
         fragments.bytes.extend_from_slice(payload);
-        fragments.check(is_final)?;
+        if is_final && fragments.is_compressed {
+            let inflated_max = self.inflated_max.map_or(0, |max| max.get() as usize);
+            fragments.bytes = inflate(&fragments.bytes, inflated_max)?;
+        }
+        if is_final || !fragments.is_compressed {
+            fragments.check(is_final)?;
+        }
         if is_final {
             return Ok(Some(fragments.bytes));
         }
@@ -168,13 +196,13 @@ impl Decoder {
         }
         let rest = &mut buffer[*at..];
         let header = self.header(rest)?;
-        if let Some(Header { is_final, opcode, mask, start, length }) = header
+        if let Some(Header { is_final, is_compressed, opcode, mask, start, length }) = header
             && let Some(payload) = rest.get_mut(start..start.saturating_add(length))
         {
             unmask(payload, mask);
             let start = *at + start;
             *at = start + length;
-            return Ok(Some(Frame { is_final, opcode, payload: Payload::At(start..*at) }));
+            return Ok(Some(Frame { is_final, is_compressed, opcode, payload: Payload::At(start..*at) }));
         }
         self.partial.extend_from_slice(rest);
         *at = buffer.len();
@@ -197,8 +225,8 @@ impl Decoder {
                 let mut payload = std::mem::take(&mut self.partial);
                 payload.drain(..header.start);
                 unmask(&mut payload, header.mask);
-                let (is_final, opcode) = (header.is_final, header.opcode);
-                return Ok(Some(Frame { is_final, opcode, payload: Payload::Own(payload) }));
+                let Header { is_final, is_compressed, opcode, .. } = header;
+                return Ok(Some(Frame { is_final, is_compressed, opcode, payload: Payload::Own(payload) }));
             }
             let rest = &buffer[*at..];
             let taken = &rest[..missing.min(rest.len())];
@@ -214,7 +242,9 @@ impl Decoder {
     fn header(&self, bytes: &[u8]) -> Result<Option<Header>, FrameError> {
         let &[first, second, ref rest @ ..] = bytes else { return Ok(None) };
         let (is_final, opcode) = (first & 0x80 != 0, first & 0x0f);
-        if first & 0x70 != 0 {
+        let is_compressed = first & RSV1 != 0;
+        let may_be_compressed = self.inflated_max.is_some() && matches!(opcode, TEXT | BINARY);
+        if first & RESERVED != 0 || (is_compressed && !may_be_compressed) {
             return Err(FrameError::Protocol("reserved bits are set"));
         }
         if second & 0x80 == 0 {
@@ -250,7 +280,14 @@ impl Decoder {
         }
         let Some(&[a, b, c, d]) = rest.get(extra..extra + 4) else { return Ok(None) };
         let start = 2 + extra + 4;
-        Ok(Some(Header { is_final, opcode, mask: [a, b, c, d], start, length: length as usize }))
+        Ok(Some(Header {
+            is_final,
+            is_compressed,
+            opcode,
+            mask: [a, b, c, d],
+            start,
+            length: length as usize,
+        }))
     }
 }
 

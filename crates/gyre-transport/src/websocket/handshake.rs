@@ -16,6 +16,8 @@ const SUBPROTOCOLS: [&str; 2] = ["centrifuge-json", super::PROTOBUF_SUBPROTOCOL]
 pub(super) struct Handshake {
     accept: HeaderValue,
     pub(super) subprotocol: Option<&'static str>,
+    /// The client offers compression; set to false if the server does not want it.
+    pub(super) is_compressed: bool,
 }
 
 /// Checks the request.
@@ -47,7 +49,11 @@ pub(super) fn check(method: &Method, headers: &HeaderMap) -> Result<Handshake, B
     let Ok(accept) = HeaderValue::try_from(accept_value(key.as_bytes())) else {
         return refuse("Sec-WebSocket-Key is malformed\n");
     };
-    Ok(Handshake { accept, subprotocol: choose_subprotocol(headers) })
+    Ok(Handshake {
+        accept,
+        subprotocol: choose_subprotocol(headers),
+        is_compressed: super::deflate::is_offered(headers),
+    })
 }
 
 impl Handshake {
@@ -61,6 +67,10 @@ impl Handshake {
         headers.insert(header::SEC_WEBSOCKET_ACCEPT, self.accept);
         if let Some(subprotocol) = self.subprotocol {
             headers.insert(header::SEC_WEBSOCKET_PROTOCOL, HeaderValue::from_static(subprotocol));
+        }
+        if self.is_compressed {
+            let accepted = HeaderValue::from_static(super::deflate::ACCEPTED);
+            headers.insert(header::SEC_WEBSOCKET_EXTENSIONS, accepted);
         }
         response
     }

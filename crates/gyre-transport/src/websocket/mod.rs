@@ -5,6 +5,7 @@
 //!
 //! Spec: RFC 6455; client protocol, "WebSocket".
 
+mod deflate;
 mod frame;
 mod handshake;
 
@@ -20,7 +21,7 @@ use std::{
 use ::http::StatusCode;
 use bytes::Bytes;
 use gyre_core::{
-    hub::{Direction, Framing, WireForm},
+    hub::{Deflate, Direction, Framing, WireForm},
     session::Pings,
 };
 use gyre_node::{
@@ -36,7 +37,7 @@ use crate::{
 };
 use frame::{Decoder, Event, FrameError};
 
-pub use handshake_settings::Settings;
+pub use handshake_settings::{Compression, Settings};
 
 /// Subprotocol that selects Protobuf.
 const PROTOBUF_SUBPROTOCOL: &str = "centrifuge-protobuf";
@@ -48,7 +49,9 @@ const READ_BUFFER_BYTES: usize = 64 * 1024;
 const SLICES: usize = 64;
 
 mod handshake_settings {
-    use super::OriginPolicy;
+    use std::num::NonZeroU32;
+
+    use super::{Deflate, OriginPolicy};
 
     /// What is configured of the WebSocket endpoint.
     #[derive(Clone, Debug)]
@@ -57,6 +60,17 @@ mod handshake_settings {
         pub message_bytes_max: usize,
         /// `client.allowed_origins`.
         pub origins: OriginPolicy,
+        /// `websocket.compression`: offered to clients that ask for it.
+        pub compression: Option<Compression>,
+    }
+
+    /// What is configured of permessage-deflate.
+    #[derive(Clone, Copy, Debug)]
+    pub struct Compression {
+        /// How messages to clients are compressed.
+        pub deflate: Deflate,
+        /// `websocket.decompressed_message_size_limit`: bytes of an inflated message of a client; more closes with 1009.
+        pub inflated_bytes_max: NonZeroU32,
     }
 }
 
@@ -67,7 +81,7 @@ pub fn serve(
     settings: &Settings,
     header_user: Option<Box<str>>,
 ) -> Response {
-    let handshake = match handshake::check(request.method(), request.headers()) {
+    let mut handshake = match handshake::check(request.method(), request.headers()) {
         Ok(handshake) => handshake,
         Err(refusal) => return *refusal,
     };
@@ -83,8 +97,15 @@ pub fn serve(
         || has("format=protobuf")
         || has("cf_protocol=protobuf");
     let encoding = if is_protobuf { Encoding::Protobuf } else { Encoding::Json };
-    let form =
-        WireForm { encoding, framing: Framing::WebSocket, direction: Direction::Bidirectional, ascii: false };
+    let compression = settings.compression.filter(|_| handshake.is_compressed);
+    handshake.is_compressed = compression.is_some();
+    let form = WireForm {
+        encoding,
+        framing: Framing::WebSocket,
+        direction: Direction::Bidirectional,
+        ascii: false,
+        deflate: compression.map(|compression| compression.deflate),
+    };
     let native_pings = has("cf_ws_frame_ping_pong=true").then(|| shard.ping_times());
     let pings = if native_pings.is_some() { Pings::Transport } else { Pings::Protocol };
     let options = ConnectionOptions {
@@ -94,11 +115,13 @@ pub fn serve(
         pings,
         header_user,
     };
-    let (shard, limit) = (shard.clone(), settings.message_bytes_max);
+    let inflated_max = compression.map(|compression| compression.inflated_bytes_max);
+    let decoder = Decoder::new(settings.message_bytes_max, inflated_max);
+    let shard = shard.clone();
     tokio::task::spawn_local(async move {
         if let Some((socket, received)) = upgrade.socket().await {
             // The task of the upgrade ends here: what runs on is the connection's own, small one.
-            let connection = Connection::new(shard, socket, options, limit);
+            let connection = Connection::new(shard, socket, options, decoder);
             if let Some(times) = native_pings {
                 let pings =
                     NativePings { shared: connection.shared.clone(), shard: connection.shard.clone(), times };
@@ -227,7 +250,7 @@ enum Consumed {
 }
 
 impl Connection {
-    fn new(shard: LocalShard, socket: Socket, options: ConnectionOptions, message_bytes_max: usize) -> Self {
+    fn new(shard: LocalShard, socket: Socket, options: ConnectionOptions, decoder: Decoder) -> Self {
         let shared = Rc::new(Shared {
             socket,
             is_blocked: Cell::new(false),
@@ -237,7 +260,7 @@ impl Connection {
         });
         let encoding = options.form.encoding;
         let id = shard.open(options, Box::new(SocketLink(shared.clone())));
-        Self { shard, id, encoding, shared, decoder: Decoder::new(message_bytes_max) }
+        Self { shard, id, encoding, shared, decoder }
     }
 
     async fn run(mut self, received: Vec<u8>) {

@@ -2,6 +2,7 @@
 
 use std::{
     future::Future,
+    num::NonZeroU32,
     pin::Pin,
     rc::Rc,
     sync::{Arc, mpsc},
@@ -11,6 +12,7 @@ use std::{
 
 use futures_util::{SinkExt, StreamExt};
 use gyre_core::{
+    hub::Deflate,
     limits::Limits,
     ports::{Answer, Authenticator, ConnectionClaims, SubscriptionClaims, TokenError},
     rules::{ConnectRules, Rules},
@@ -61,7 +63,7 @@ impl World {
         let directory = Arc::new(Directory::new(1));
         let engine =
             Arc::new(MemoryEngine::new(directory.clone(), Arc::new(Instant::now), Duration::from_secs(60)));
-        let ports = Ports { broker: engine.clone(), presence: engine, authenticator: Arc::new(NoTokens) };
+        let ports = Ports { broker: engine.clone(), maps: engine.clone(), presence: engine, authenticator: Arc::new(NoTokens) };
         let connect = ConnectRules { insecure: true, ..ConnectRules::default() };
         let limits = Limits { queue_bytes_max: QUEUE_BYTES_MAX, ..Limits::default() };
         let rules = Rules { limits, connect, ..Rules::default() };
@@ -111,6 +113,10 @@ async fn serve_shard(
     let settings = websocket::Settings {
         message_bytes_max: MESSAGE_BYTES_MAX,
         origins: OriginPolicy::new(|origin| origin == "https://allowed.example"),
+        compression: Some(websocket::Compression {
+            deflate: Deflate { level: 1, bytes_min: 100 },
+            inflated_bytes_max: NonZeroU32::MAX,
+        }),
     };
     let service = Rc::new(Endpoint { shard: shard.clone(), settings });
     tokio::join!(serve_listener(listener, front, service, shutdown.clone()), async {
@@ -318,6 +324,64 @@ async fn fragments_in_single_bytes_make_a_command() {
     assert_eq!(client.next().await, Message::Pong("hello".into()));
     let reply = client.text().await;
     assert!(reply.starts_with(r#"{"id":2,"subscribe":{"#), "{reply}");
+}
+
+/// A client that asks for compression gets large messages compressed and small ones not, and is understood both ways.
+/// The client's library knows no compression, so the frames are made by hand.
+///
+/// Spec: RFC 7692
+#[tokio::test]
+async fn messages_are_compressed_both_ways() {
+    let world = World::start(None);
+    let mut tcp = world.tcp().await;
+    let request = "GET / HTTP/1.1\r\nhost: localhost\r\nconnection: upgrade\r\nupgrade: websocket\r\n\
+        sec-websocket-version: 13\r\nsec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n\
+        sec-websocket-extensions: permessage-deflate; client_max_window_bits\r\n\r\n";
+    tcp.write_all(request.as_bytes()).await.unwrap();
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        head.push(timeout(PATIENCE, tcp.read_u8()).await.unwrap().unwrap());
+    }
+    let head = String::from_utf8(head).unwrap();
+    let accepted = "permessage-deflate; server_no_context_takeover; client_no_context_takeover";
+    assert!(head.contains(&format!("sec-websocket-extensions: {accepted}\r\n")), "{head}");
+
+    let commands = [
+        r#"{"id":1,"connect":{}}"#.to_owned(),
+        r#"{"id":2,"subscribe":{"channel":"c"}}"#.to_owned(),
+        format!(r#"{{"id":3,"publish":{{"channel":"c","data":"{}"}}}}"#, "x".repeat(20_000)),
+    ];
+    for command in commands {
+        let mut compressed = Vec::with_capacity(1000);
+        let mut compressor = flate2::Compress::new(flate2::Compression::fast(), false);
+        compressor.compress_vec(command.as_bytes(), &mut compressed, flate2::FlushCompress::Sync).unwrap();
+        let message = &compressed[..compressed.len() - 4];
+        let header = [&[0xc1, 0xfe][..], &(message.len() as u16).to_be_bytes(), &[0; 4]].concat();
+        tcp.write_all(&[&header, message].concat()).await.unwrap();
+    }
+    let (mut received, mut compressed_lengths) = (String::new(), Vec::new());
+    while !(received.contains(r#""id":3"#) && received.contains(r#""pub""#)) {
+        let first = timeout(PATIENCE, tcp.read_u8()).await.unwrap().unwrap();
+        let length = match tcp.read_u8().await.unwrap() {
+            126 => tcp.read_u16().await.unwrap().into(),
+            short => usize::from(short),
+        };
+        let mut message = vec![0; length];
+        tcp.read_exact(&mut message).await.unwrap();
+        if first == 0xc1 {
+            compressed_lengths.push(length);
+            message.extend_from_slice(&[0, 0, 0xff, 0xff]);
+            let mut inflated = Vec::with_capacity(100_000);
+            let mut inflater = flate2::Decompress::new(false);
+            inflater.decompress_vec(&message, &mut inflated, flate2::FlushDecompress::Sync).unwrap();
+            message = inflated;
+        } else {
+            assert!(first == 0x81 && length <= 100, "{first:x} {length}");
+        }
+        received.push_str(std::str::from_utf8(&message).unwrap());
+    }
+    assert!(received.contains(&"x".repeat(20_000)));
+    assert!(compressed_lengths.iter().all(|&length| length < 1000), "{compressed_lengths:?}");
 }
 
 /// A client's close is answered with its code, and the connection ends.

@@ -24,7 +24,7 @@ fn client_frame(first: u8, payload: &[u8]) -> Vec<u8> {
 
 /// Feeds chunks and collects what they hold, as text. What is kept is all that was not yet handed out, and no more.
 fn decode<'a>(chunks: impl Iterator<Item = &'a [u8]>, limit: usize) -> Result<Vec<String>, FrameError> {
-    let mut decoder = Decoder::new(limit);
+    let mut decoder = Decoder::new(limit, None);
     let mut seen = Vec::new();
     for chunk in chunks {
         let (mut buffer, mut at) = (chunk.to_vec(), 0);
@@ -79,7 +79,7 @@ fn any_cut_gives_the_same_events() {
 /// A frame that is all there is handed out where it lies; nothing is kept after it, nor after a message in pieces.
 #[test]
 fn a_whole_frame_is_not_copied_and_nothing_is_kept() {
-    let mut decoder = Decoder::new(100);
+    let mut decoder = Decoder::new(100, None);
     let (mut buffer, mut at) = (client_frame(0x81, b"whole"), 0);
     let event = decoder.next(&mut buffer, &mut at);
     assert!(matches!(event, Ok(Some(Event::Message(Cow::Borrowed(b"whole"))))), "{event:?}");
@@ -155,12 +155,43 @@ fn broken_frames_are_refused() {
     assert_eq!(refused(&fragmented), Err(1009), "too large in fragments");
 }
 
+/// "Hello" compressed, whole and in fragments (RFC 7692 section 7.2.3): only the first frame is marked, control frames
+/// and continuations must not be, and nothing may be where it was not agreed on. Text is checked inflated.
+#[test]
+fn compressed_messages_are_inflated() {
+    let decode = |frames: &[(u8, &[u8])], inflated_max| {
+        let mut decoder = Decoder::new(10, NonZeroU32::new(inflated_max));
+        let mut bytes: Vec<u8> =
+            frames.iter().flat_map(|(first, payload)| client_frame(*first, payload)).collect();
+        match decoder.next(&mut bytes, &mut 0) {
+            Ok(Some(Event::Message(message))) => Ok(message.into_owned()),
+            Ok(other) => panic!("{other:?}"),
+            Err(error) => Err(error.close_code()),
+        }
+    };
+    let hello = [0xf2, 0x48, 0xcd, 0xc9, 0xc9, 0x07, 0x00];
+    assert_eq!(decode(&[(0xc1, &hello)], 5), Ok(b"Hello".to_vec()));
+    assert_eq!(
+        decode(&[(0x41, &hello[..3]), (0x00, &hello[3..5]), (0x80, &hello[5..])], 5),
+        Ok(b"Hello".to_vec())
+    );
+    assert_eq!(decode(&[(0x81, b"plain")], 5), Ok(b"plain".to_vec()));
+    assert_eq!(decode(&[(0xc1, &hello)], 4), Err(1009), "inflated beyond the limit");
+    assert_eq!(decode(&[(0x41, &hello[..3]), (0x00, &[0; 8])], 5), Err(1009), "too long on the wire");
+    assert_eq!(decode(&[(0xc1, &[0xff; 5])], 100), Err(1002), "not deflated");
+    assert_eq!(decode(&[(0xc1, &[0x00, 1, 0, 0xfe, 0xff, 0xff, 0])], 100), Err(1007), "not UTF-8 inside");
+    assert_eq!(decode(&[(0x41, &hello[..3]), (0xc0, &hello[3..])], 5), Err(1002), "a marked continuation");
+    assert_eq!(decode(&[(0xc9, b"")], 5), Err(1002), "a marked ping");
+    assert_eq!(decode(&[(0xa1, b"")], 5), Err(1002), "another reserved bit");
+    assert_eq!(decode(&[(0xc1, &hello)], 0), Err(1002), "not agreed on");
+}
+
 /// A length of 2^63 and more neither overflows nor allocates.
 #[test]
 fn an_absurd_length_is_refused() {
     let header = [0x82, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 1, 2, 3, 4];
     assert_eq!(decode([&header[..]].into_iter(), 1 << 20), Err(FrameError::TooLarge));
-    let mut decoder = Decoder::new(usize::MAX);
+    let mut decoder = Decoder::new(usize::MAX, None);
     assert_eq!(decoder.next(&mut header.to_vec(), &mut 0), Ok(None));
     assert!(decoder.partial.capacity() < 100);
 }
