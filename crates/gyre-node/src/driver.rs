@@ -128,6 +128,10 @@ impl ShardState {
             | Effect::ChangeMap { .. }
             | Effect::EnterMap { .. }
             | Effect::LeaveMap { .. } => self.execute_map(slot, id, effect),
+            Effect::JoinPoll { .. }
+            | Effect::VerifyTrack { .. }
+            | Effect::Track { .. }
+            | Effect::Untrack { .. } => self.execute_poll(slot, effect, now),
         }
     }
 
@@ -199,9 +203,10 @@ impl ShardState {
         {
             *known = to;
         }
-        if let Some(channel) = removed.emptied
-            && self.node.directory.remove_interest(&channel, self.index)
-        {
+        let Some(channel) = removed.emptied else { return };
+        let is_last = self.node.directory.remove_interest(&channel, self.index);
+        let is_polled = self.close_polled(&channel);
+        if is_last && !is_polled {
             let ports = &self.node.ports;
             let unsubscribed = match self.map_retention(&channel) {
                 Some(_) => ports.maps.unsubscribe(&channel),

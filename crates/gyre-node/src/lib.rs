@@ -9,16 +9,19 @@ mod clock;
 mod directory;
 mod driver;
 mod driver_map;
+mod driver_poll;
 mod events;
 mod mailbox;
 mod node;
 pub mod ops;
+mod polls;
 mod shard;
 mod users;
 
 pub use clock::now;
 pub use directory::Directory;
 pub use node::{Node, NodeInfo, Ports};
+pub use polls::CONCURRENCY as POLL_CONCURRENCY;
 pub use shard::{
     ConnectionId, ConnectionOptions, Fed, Flushed, Link, LocalShard, PingTimes, Queue, Setup, ShardSnapshot,
     SimulatedShard, TransportKind, run_shards,

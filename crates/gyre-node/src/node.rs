@@ -7,12 +7,12 @@ use std::{
 
 use arc_swap::ArcSwap;
 use gyre_core::{
-    ports::{Authenticator, Broker, MapStore, PresenceStore},
+    ports::{Authenticator, Broker, MapStore, PresenceStore, SharedPollBackend},
     rules::Rules,
 };
 use tokio::sync::oneshot;
 
-use crate::{directory::Directory, shard::ShardState, users::Users};
+use crate::{directory::Directory, polls::Polls, shard::ShardState, users::Users};
 
 /// The ports a node works with.
 #[derive(Clone)]
@@ -25,6 +25,8 @@ pub struct Ports {
     pub presence: Arc<dyn PresenceStore>,
     /// Tokens.
     pub authenticator: Arc<dyn Authenticator>,
+    /// The data of shared polls.
+    pub polls: Arc<dyn SharedPollBackend>,
 }
 
 /// How a node presents itself.
@@ -45,6 +47,7 @@ pub struct Node {
     pub(crate) ports: Ports,
     pub(crate) directory: Arc<Directory>,
     pub(crate) users: Users,
+    pub(crate) polls: Arc<Polls>,
     /// Connections on all shards, for `client.connection_limit`.
     pub(crate) connections: AtomicUsize,
     /// Where answers that have to be waited for are waited for.
@@ -68,11 +71,17 @@ impl Node {
         directory: Arc<Directory>,
         control: tokio::runtime::Handle,
     ) -> Arc<Self> {
+        let concurrency = match rules.limits.poll_concurrency {
+            0 => crate::POLL_CONCURRENCY,
+            concurrency => concurrency,
+        };
+        let polls = Arc::new(Polls::new(ports.polls.clone(), directory.clone(), concurrency));
         Arc::new(Self {
             info,
             ports,
             directory,
             users: Users::default(),
+            polls,
             connections: AtomicUsize::new(0),
             control,
             rules: ArcSwap::from_pointee(rules),

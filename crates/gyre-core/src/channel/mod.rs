@@ -5,9 +5,11 @@ mod name;
 mod namespaces;
 mod options;
 mod permission;
+mod shared_poll;
 
 pub use map::*;
 pub use name::ChannelName;
 pub use namespaces::{NameParts, Namespaces};
 pub use options::*;
 pub use permission::Asker;
+pub use shared_poll::*;

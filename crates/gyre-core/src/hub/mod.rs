@@ -5,6 +5,7 @@
 //! [`Outbox`]. It never reaches into a session.
 
 mod deflate;
+mod keyed;
 mod wire;
 
 use bytes::Bytes;
@@ -13,6 +14,7 @@ use hashbrown::HashMap;
 use slab::Slab;
 
 pub use deflate::Deflate;
+pub use keyed::KeyedHub;
 pub use wire::{Direction, Framing, WireForm};
 
 use crate::{channel::ChannelName, ports::ChannelEvent};
@@ -145,6 +147,12 @@ impl Hub {
     /// The channels with subscribers, and how many each has.
     pub fn channels(&self) -> impl Iterator<Item = (&ChannelName, usize)> {
         self.channels.iter().map(|(_, channel)| (&channel.name, channel.subscribers.len()))
+    }
+
+    /// The connections subscribed to a channel.
+    pub fn subscribers(&self, channel: &str) -> impl Iterator<Item = Slot> {
+        let channel = self.names.get(channel).map(|&index| &self.channels[index as usize]);
+        channel.into_iter().flat_map(|channel| channel.subscribers.iter().map(|subscriber| subscriber.slot))
     }
 
     /// The channel's name as the shard shares it.

@@ -1,5 +1,6 @@
 //! What the core needs from the outside, as contracts: engines fill [`Broker`], [`MapStore`] and
-//! [`PresenceStore`], the server fills [`Authenticator`].
+//! [`PresenceStore`], the server fills [`Authenticator`] and
+//! [`SharedPollBackend`].
 //!
 //! Every port answers with [`Answer`]: at once where nothing has to be waited for (the memory engine, local token
 //! checks), else with a future. The caller treats both alike, but an answer at once costs no allocation and no task.
@@ -8,6 +9,7 @@ mod authenticator;
 mod broker;
 mod map_store;
 mod presence;
+mod shared_poll;
 
 use std::{future::Future, pin::Pin};
 
@@ -15,6 +17,7 @@ pub use authenticator::*;
 pub use broker::*;
 pub use map_store::*;
 pub use presence::*;
+pub use shared_poll::*;
 
 /// The answer of a port.
 #[must_use]

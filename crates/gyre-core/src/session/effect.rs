@@ -2,10 +2,10 @@
 
 use std::{sync::Arc, time::Duration};
 
-use gyre_protocol::{ClientInfo, Payload, PresenceStats, StreamPosition, SubscribePush};
+use gyre_protocol::{ClientInfo, Epoch, Payload, PresenceStats, StreamPosition, SubscribePush};
 
 use crate::{
-    channel::{ChannelName, MapRetention},
+    channel::{ChannelName, MapRetention, SharedPollOptions},
     ports::{
         ConnectionClaims, EngineError, History, HistoryFilter, MapState, NewEntry, NewPublication,
         PublishOptions, StateFilter, SubscriptionClaims, TokenError,
@@ -160,6 +160,45 @@ pub enum Effect {
         /// What the map keeps.
         retention: MapRetention,
     },
+    /// Put the connection into a polled channel. → [`Outcome::PollJoined`]
+    JoinPoll {
+        /// Channel.
+        channel: ChannelName,
+        /// How it is polled.
+        options: Arc<SharedPollOptions>,
+    },
+    /// Verify the signatures of keys to be tracked. → [`Outcome::TrackVerified`]
+    VerifyTrack {
+        /// Channel.
+        channel: ChannelName,
+        /// Who tracks.
+        user: Arc<str>,
+        /// Keys by signature.
+        batches: Vec<TrackBatch>,
+    },
+    /// Deliver keys from now on, above the version named with each. No outcome.
+    Track {
+        /// Channel.
+        channel: ChannelName,
+        /// Keys and versions.
+        keys: Vec<(Box<str>, u64)>,
+    },
+    /// Deliver keys no longer. No outcome.
+    Untrack {
+        /// Channel.
+        channel: ChannelName,
+        /// Keys.
+        keys: Vec<Box<str>>,
+    },
+}
+
+/// Keys under one signature.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TrackBatch {
+    /// `iat:exp:hex`.
+    pub signature: Box<str>,
+    /// Keys in the order they were signed in.
+    pub keys: Vec<Box<str>>,
 }
 
 /// A client's change of a map.
@@ -221,6 +260,10 @@ pub enum Outcome {
         /// What was read.
         result: Result<Subscribed, EngineError>,
     },
+    /// Of [`Effect::JoinPoll`]: the epoch of the channel's versions, empty if not known yet.
+    PollJoined(Epoch),
+    /// Of [`Effect::VerifyTrack`]: when each batch expires (Unix time), or why one of them is refused.
+    TrackVerified(Result<Vec<Option<i64>>, TokenError>),
     /// Of [`Effect::ReadMapState`].
     MapState(Result<MapState, EngineError>),
     /// Of [`Effect::ReadMapStream`].

@@ -105,6 +105,13 @@ impl Session {
                 self.effect(Effect::LeaveMap { channel, key: client.clone(), retention });
             }
         }
+        let state = std::mem::replace(&mut subscription.state, SubscriptionState::Active);
+        match state {
+            SubscriptionState::Polled(tracked) if !tracked.is_empty() => {
+                self.effect(Effect::Untrack { channel: channel.clone(), keys: tracked.into_keys() });
+            }
+            state => subscription.state = state,
+        }
         let effect = subscription.unsubscribe_effect(channel);
         self.effect(effect);
     }

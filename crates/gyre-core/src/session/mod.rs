@@ -17,6 +17,7 @@ mod publish;
 mod refresh;
 mod rpc;
 mod server;
+mod shared_poll;
 mod sub_refresh;
 mod subscribe;
 mod subscription;
@@ -120,6 +121,12 @@ enum BusyCommand {
         id: u32,
     },
     Map(map::MapCommand),
+    JoinPoll {
+        id: u32,
+        channel: ChannelName,
+        data: gyre_protocol::Payload,
+    },
+    Track(shared_poll::TrackCommand),
     Presence {
         id: u32,
     },
@@ -311,6 +318,16 @@ impl Session {
             (BusyCommand::Map(command), Outcome::MapFollowed(result)) => {
                 self.map_live_read(cx, command, result)
             }
+            (BusyCommand::JoinPoll { id, channel, data }, Outcome::PollJoined(epoch)) => {
+                let result = gyre_protocol::SubscribeResult { epoch, data, ..Default::default() };
+                self.poll_joined(cx, id, &channel, result);
+                Ok(())
+            }
+            (BusyCommand::Track(command), Outcome::TrackVerified(expiries)) => {
+                let id = command.id;
+                let outcome = self.track_verified(cx, command, expiries);
+                self.settle(id, outcome)
+            }
             (BusyCommand::Presence { id }, Outcome::Presence(result)) => {
                 self.reply(id, result.map_or_else(internal_error, ReplyBody::Presence));
                 Ok(())
@@ -345,7 +362,10 @@ impl Session {
         self.outputs.retain(|output| match output {
             Output::Reply(_)
             | Output::Push(_)
-            | Output::Effect(_, Effect::Unsubscribe { .. } | Effect::LeaveMap { .. }) => true,
+            | Output::Effect(
+                _,
+                Effect::Unsubscribe { .. } | Effect::LeaveMap { .. } | Effect::Untrack { .. },
+            ) => true,
             Output::Effect(..) | Output::Ping | Output::Activate { .. } | Output::Finish => false,
         });
         for (channel, subscription) in subscriptions.into_iter() {

@@ -14,6 +14,7 @@ use super::{
     Subscribed,
     connect::expiry,
     map::MapRequest,
+    shared_poll::KIND_SHARED_POLL,
     subscribe_push,
     subscription::{Features, PendingSubscription, Recovery, Subscription, SubscriptionState},
 };
@@ -69,8 +70,6 @@ impl Grant {
 
 /// `flag` bit of a subscribe: answer error 112 instead of an unrecovered subscription.
 const FLAG_REJECT_UNRECOVERED: i64 = 2;
-/// `type` of shared poll subscriptions.
-const KIND_SHARED_POLL: i32 = 4;
 /// `type` of map subscriptions.
 const KINDS_MAP: std::ops::RangeInclusive<i32> = 1..=3;
 
@@ -128,9 +127,13 @@ impl Session {
         grant: Grant,
         map: Option<MapRequest>,
     ) {
-        match map {
-            Some(map) => self.begin_map(cx, id, channel, grant, map),
-            None => self.begin_subscription(cx, Origin::Command { id }, channel, grant),
+        match (map, &grant.options.shared_poll) {
+            (Some(map), _) => self.begin_map(cx, id, channel, grant, map),
+            (None, Some(options)) => {
+                let options = options.clone();
+                self.begin_polled(id, channel, grant, options);
+            }
+            (None, None) => self.begin_subscription(cx, Origin::Command { id }, channel, grant),
         }
     }
 
@@ -169,9 +172,6 @@ impl Session {
         let options = cx.rules.client_channel(channel)?.clone();
         if kind_of(options.kind) != request.kind {
             return Err(ClientError::PERMISSION_DENIED.into());
-        }
-        if options.kind == SubscriptionKind::SharedPoll {
-            return Err(ClientError::NOT_AVAILABLE.into());
         }
         if request.token.is_empty() && cx.rules.namespaces.parts(channel).is_private {
             return Err(ClientError::PERMISSION_DENIED.into());

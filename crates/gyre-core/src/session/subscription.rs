@@ -7,7 +7,7 @@ use hashbrown::HashMap;
 
 use crate::{
     channel::{ChannelName, MapRetention},
-    session::{Effect, EffectId, map::CatchUp},
+    session::{Effect, EffectId, map::CatchUp, shared_poll::Tracked},
 };
 
 /// The subscriptions of one session by channel; allocates nothing while there are none.
@@ -64,6 +64,8 @@ pub(crate) enum SubscriptionState {
     Pending(Box<PendingSubscription>),
     /// A map is being read, page by page.
     CatchUp(Box<CatchUp>),
+    /// Keys are tracked; nothing else flows.
+    Polled(Box<Tracked>),
     /// Publications flow.
     Active,
 }
@@ -114,12 +116,16 @@ impl Subscription {
 
     /// True if the session's tick has something to do for it.
     pub(crate) fn needs_tick(&self) -> bool {
-        let is_catching_up = matches!(self.state, SubscriptionState::CatchUp(_));
+        let is_busy = match &self.state {
+            SubscriptionState::CatchUp(_) => true,
+            SubscriptionState::Polled(tracked) => !tracked.is_empty(),
+            SubscriptionState::Pending(_) | SubscriptionState::Active => false,
+        };
         self.features.presence
             || self.features.positioned
             || self.expire_at.is_some()
             || self.map_keys.is_some()
-            || is_catching_up
+            || is_busy
     }
 }
 
@@ -133,7 +139,8 @@ impl Subscriptions {
     }
 
     pub(crate) fn is_active(&self, channel: &str) -> bool {
-        self.0.get(channel).is_some_and(|s| matches!(s.state, SubscriptionState::Active))
+        let state = self.0.get(channel).map(|subscription| &subscription.state);
+        matches!(state, Some(SubscriptionState::Active | SubscriptionState::Polled(_)))
     }
 
     pub(crate) fn get(&self, channel: &str) -> Option<&Subscription> {
@@ -158,6 +165,10 @@ impl Subscriptions {
 
     pub(crate) fn iter(&self) -> impl Iterator<Item = (&ChannelName, &Subscription)> {
         self.0.iter()
+    }
+
+    pub(crate) fn iter_mut(&mut self) -> impl Iterator<Item = (&ChannelName, &mut Subscription)> {
+        self.0.iter_mut()
     }
 
     pub(crate) fn into_iter(self) -> impl Iterator<Item = (ChannelName, Subscription)> {

@@ -135,7 +135,13 @@ impl Session {
         let mut effects = Vec::new();
         let (mut expired, mut abandoned) = (Vec::<ChannelName>::new(), Vec::<ChannelName>::new());
         let mut is_needed = false;
-        for (channel, subscription) in live.subscriptions.iter() {
+        for (channel, subscription) in live.subscriptions.iter_mut() {
+            if let SubscriptionState::Polled(tracked) = &mut subscription.state {
+                let keys = tracked.take_expired(unix_seconds);
+                if !keys.is_empty() {
+                    effects.push(Effect::Untrack { channel: channel.clone(), keys });
+                }
+            }
             is_needed |= subscription.needs_tick();
             if subscription.expire_at.is_some_and(|at| unix_seconds > at.saturating_add(grace)) {
                 if subscription.features.is_server_side {

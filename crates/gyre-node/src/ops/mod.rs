@@ -10,6 +10,7 @@ mod info;
 mod map;
 mod presence;
 mod publish;
+mod shared_poll;
 
 use std::borrow::Cow;
 

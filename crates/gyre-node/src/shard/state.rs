@@ -12,7 +12,7 @@ use std::{
 use bytes::Bytes;
 use gyre_core::{
     channel::ChannelName,
-    hub::{Hub, Outbox, Place, Slot, WireForm},
+    hub::{Hub, KeyedHub, Outbox, Place, Slot, WireForm},
     ports::ChannelEvent,
     rules::{self, Now, Rules},
     session::{ClientId, Session, SessionOptions},
@@ -32,6 +32,7 @@ pub(crate) struct ShardState {
     pub(crate) index: usize,
     pub(crate) rules: Arc<Rules>,
     pub(crate) hub: Hub,
+    pub(crate) keyed: KeyedHub,
     pub(crate) connections: Connections,
     /// Connected sessions by user, for operations that name a user.
     pub(crate) users: HashMap<Arc<str>, Vec<Slot>, foldhash::fast::RandomState>,
@@ -124,6 +125,7 @@ impl ShardState {
             index,
             rules,
             hub: Hub::default(),
+            keyed: KeyedHub::default(),
             connections: Connections { queue_bytes_max, ..Connections::default() },
             users: HashMap::default(),
             counters: Counters::default(),
@@ -229,6 +231,9 @@ impl ShardState {
     }
 
     pub(crate) fn deliver(&mut self, channel: &ChannelName, event: ChannelEvent) {
+        if self.keyed.contains(channel) {
+            return self.deliver_polled(channel, event);
+        }
         self.hub.deliver(channel, event, &mut self.connections);
         self.settle_deliveries();
     }

@@ -121,7 +121,12 @@ impl World {
         ));
         let model = Arc::new(Mutex::new(Model { now: Some(begin), ..Model::default() }));
         let engine = Arc::new(SlowEngine::new(memory.clone(), filter, model.clone(), generator.random()));
-        let ports = Ports { broker: engine.clone(), maps: memory.clone(), presence: memory, authenticator: Arc::new(NoTokens) };
+        let ports = Ports {
+            broker: engine.clone(),
+            maps: memory.clone(),
+            presence: memory,
+            authenticator: Arc::new(NoTokens),
+        };
         let info = NodeInfo { uid: "uid".into(), name: "node".into(), version: "0".into() };
         let node = Node::new(info, rules(), ports, directory, runtime.handle().clone());
         let shards = (0..SHARDS).map(|index| SimulatedShard::new(&node, index)).collect();

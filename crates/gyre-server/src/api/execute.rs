@@ -59,7 +59,7 @@ pub(super) async fn execute(node: &Node, request: Request<'_>) -> Outcome {
         Request::MapReadStream(request) => map::read_stream(node, &request).await,
         Request::MapStats(channel) => map::stats(node, &channel).await,
         Request::MapClear(channel) => map::clear(node, &channel).await,
-        Request::SharedPollPublish(_) => Err(ApiError::BAD_REQUEST),
+        Request::SharedPollPublish(request) => map::poll_publish(node, &request),
         Request::Info => Ok(info(node).await),
         Request::Rpc { method } if method.is_empty() => Err(ApiError::BAD_REQUEST),
         Request::Rpc { .. } => Err(ApiError::METHOD_NOT_FOUND),

@@ -85,3 +85,9 @@ pub(super) async fn stats(node: &Node, channel: &str) -> Operation {
 pub(super) async fn clear(node: &Node, channel: &str) -> Operation {
     node.map_clear(channel).wait().await.map(|()| ResultBody::Empty)
 }
+
+pub(super) fn poll_publish(node: &Node, request: &Map<'_>) -> Operation {
+    let (data, epoch) = (payload(request.data, &request.b64data)?, Epoch::new(&request.epoch));
+    node.shared_poll_publish(&request.channel, &request.key, data, request.version, &epoch)?;
+    Ok(ResultBody::Empty)
+}

@@ -11,7 +11,7 @@ use globset::{Glob, GlobSetBuilder};
 use gyre_core::{
     channel::{
         CallRights, ChannelOptions, ClientKey, DataFormat, HistoryOptions, MapOptions, MapRetention,
-        Namespaces, PageSizes, RecoveryMode, SubscribeRights, SubscriptionKind,
+        Namespaces, PageSizes, RecoveryMode, SharedPollOptions, SubscribeRights, SubscriptionKind, Versions,
     },
     hub::Deflate,
     limits::Limits,
@@ -19,10 +19,14 @@ use gyre_core::{
 };
 use gyre_h3::Dialects;
 use gyre_transport::{http::OriginPolicy, websocket::Compression};
+use http::Uri;
 use regex::Regex;
 
 use super::{Section, duration, read::Findings};
-use crate::secret::Secret;
+use crate::{
+    hooks::{Target, Targets},
+    secret::Secret,
+};
 
 /// Options for each part of the server.
 #[derive(Clone, Debug)]
@@ -35,6 +39,10 @@ pub struct Resolved {
     pub connection_token: TokenOptions,
     /// `client.subscription_token`, if enabled.
     pub subscription_token: Option<TokenOptions>,
+    /// `shared_poll.hmac_secret_key` and what belongs to it.
+    pub track: TrackOptions,
+    /// Where hooks are called.
+    pub hooks: Targets,
     /// `client.allowed_origins`.
     pub origins: OriginPolicy,
     /// `client.user_id_http_header`.
@@ -114,6 +122,15 @@ pub struct TokenOptions {
     pub disallow_anonymous: bool,
 }
 
+/// How signatures of tracked keys are verified.
+#[derive(Clone, Debug, Default)]
+#[expect(missing_docs, reason = "each is the key of that name below `shared_poll`")]
+pub struct TrackOptions {
+    pub hmac_secret_key: Secret<String>,
+    pub hmac_previous_secret_key: Secret<String>,
+    pub hmac_previous_secret_key_valid_until: i64,
+}
+
 /// The HTTP API.
 #[derive(Clone, Debug)]
 pub struct ApiSettings {
@@ -170,6 +187,8 @@ pub(super) fn resolve(raw: &Section, findings: &mut Findings) -> Option<Resolved
         rules: rules(raw),
         connection_token: token(client.object("token"), client),
         subscription_token: subscription_token.bool("enabled").then(|| token(subscription_token, client)),
+        track: track(raw.object("shared_poll")),
+        hooks: hooks(raw),
         origins: resolve_origins(client.list("allowed_origins")),
         user_header: non_empty(client.text("user_id_http_header")).map(Into::into),
         api: api(raw.object("http_api")),
@@ -301,7 +320,10 @@ fn rules(raw: &Section) -> Rules {
     let personal = client.object("subscribe_to_user_personal_channel");
     let rpc_ping = raw.at("rpc.ping");
     Rules {
-        limits: limits(client, channel),
+        limits: Limits {
+            poll_concurrency: raw.object("shared_poll").size("concurrency_limit"),
+            ..limits(client, channel)
+        },
         namespaces: namespaces(channel),
         connect: ConnectRules {
             allow_anonymous_without_token: client.bool("allow_anonymous_connect_without_token"),
@@ -396,6 +418,7 @@ fn options(options: &Section, channel: &Section) -> ChannelOptions {
             _ => DataFormat::NonEmpty,
         },
         map: map(options),
+        shared_poll: shared_poll(options),
         clients_presence_prefix: options.text("map_clients_presence_channel_prefix").into(),
         users_presence_prefix: options.text("map_users_presence_channel_prefix").into(),
         kind: match options.text("subscription_type") {
@@ -460,6 +483,56 @@ fn map(options: &Section) -> Option<MapOptions> {
     })
 }
 
+/// Options of a namespace of shared polls; `None` for other kinds of channels.
+fn shared_poll(options: &Section) -> Option<Arc<SharedPollOptions>> {
+    if options.text("subscription_type") != "shared_poll" {
+        return None;
+    }
+    let poll = options.object("shared_poll");
+    let duration_or = |name: &str, default| match poll.duration(name) {
+        Duration::ZERO => Duration::from_secs(default),
+        given => given,
+    };
+    let size_or = |name: &str, default| Some(poll.size(name)).filter(|size| *size > 0).unwrap_or(default);
+    Some(Arc::new(SharedPollOptions {
+        backend: target_name(poll.text("proxy_name"), "shared_poll_refresh"),
+        refresh_interval: duration_or("refresh_interval", 10),
+        batch_keys_max: size_or("refresh_batch_size", 1000),
+        keys_max: size_or("max_keys_per_connection", 5000),
+        versions: if poll.text("mode") == "versioned" { Versions::Backend } else { Versions::Ours },
+        shutdown_delay: duration_or("channel_shutdown_delay", 1),
+        expired_extra_delay: duration_or("track_expired_extra_delay", 25),
+        publish_enabled: poll.bool("publish_enabled"),
+    }))
+}
+
+/// The hook a channel option refers to: one of `proxies`, or the default one of its kind. The slash stands in no name.
+fn target_name(name: &str, kind: &str) -> Box<str> {
+    match name {
+        "" | "default" => format!("default/{kind}").into(),
+        name => name.into(),
+    }
+}
+
+/// Where hooks are called over HTTP.
+fn hooks(raw: &Section) -> Targets {
+    let defaults = raw.at("channel.proxy");
+    let kinds = ["map_publish", "map_remove", "shared_poll_refresh"];
+    let defaults = kinds.map(|kind| (format!("default/{kind}"), defaults.object(kind)));
+    let named = raw.objects("proxies").iter().map(|proxy| (proxy.text("name").to_owned(), proxy));
+    let targets = defaults.into_iter().chain(named);
+    targets.filter_map(|(name, proxy)| Some((name.into(), target(proxy)?))).collect()
+}
+
+/// `None` if it is not called over HTTP.
+fn target(proxy: &Section) -> Option<Target> {
+    let endpoint: Uri = proxy.text("endpoint").parse().ok()?;
+    endpoint.scheme_str().filter(|scheme| matches!(*scheme, "http" | "https"))?;
+    let headers = proxy.object("http").map("static_headers").iter();
+    let headers = headers.filter_map(|(name, value)| Some((name.parse().ok()?, value.parse().ok()?)));
+    Some(Target { endpoint, timeout: proxy.duration("timeout"), headers: headers.collect() })
+}
+
 /// A duration, or `None` within for a negative one. `None` if it is no duration.
 pub(super) fn catch_up_timeout(text: &str) -> Option<Option<Duration>> {
     let timeout = match text.strip_prefix('-') {
@@ -485,6 +558,14 @@ fn token(token: &Section, client: &Section) -> TokenOptions {
         leeway: token.duration("leeway"),
         skip_signature: client.bool("insecure_skip_token_signature_verify"),
         disallow_anonymous: client.bool("disallow_anonymous_connection_tokens"),
+    }
+}
+
+fn track(poll: &Section) -> TrackOptions {
+    TrackOptions {
+        hmac_secret_key: Secret::new(poll.text("hmac_secret_key").into()),
+        hmac_previous_secret_key: Secret::new(poll.text("hmac_previous_secret_key").into()),
+        hmac_previous_secret_key_valid_until: poll.int("hmac_previous_secret_key_valid_until"),
     }
 }
 

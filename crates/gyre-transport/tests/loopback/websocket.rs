@@ -63,7 +63,12 @@ impl World {
         let directory = Arc::new(Directory::new(1));
         let engine =
             Arc::new(MemoryEngine::new(directory.clone(), Arc::new(Instant::now), Duration::from_secs(60)));
-        let ports = Ports { broker: engine.clone(), maps: engine.clone(), presence: engine, authenticator: Arc::new(NoTokens) };
+        let ports = Ports {
+            broker: engine.clone(),
+            maps: engine.clone(),
+            presence: engine,
+            authenticator: Arc::new(NoTokens),
+        };
         let connect = ConnectRules { insecure: true, ..ConnectRules::default() };
         let limits = Limits { queue_bytes_max: QUEUE_BYTES_MAX, ..Limits::default() };
         let rules = Rules { limits, connect, ..Rules::default() };
