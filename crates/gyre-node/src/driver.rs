@@ -126,6 +126,7 @@ impl ShardState {
             | Effect::ReadMapStream { .. }
             | Effect::FollowMap { .. }
             | Effect::ChangeMap { .. }
+            | Effect::AskMapHook { .. }
             | Effect::EnterMap { .. }
             | Effect::LeaveMap { .. } => self.execute_map(slot, id, effect),
             Effect::JoinPoll { .. }

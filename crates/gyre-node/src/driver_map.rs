@@ -26,9 +26,18 @@ impl ShardState {
             Effect::ChangeMap { channel, change, retention } => {
                 let changed = match change {
                     MapChange::Publish(entry) => maps.publish(&channel, *entry, retention),
-                    MapChange::Remove { key } => maps.remove(&channel, &key, Box::default(), retention),
+                    MapChange::Remove { key, idempotency_key } => {
+                        maps.remove(&channel, &key, idempotency_key, retention)
+                    }
                 };
                 self.answer(slot, id, changed.map(|result| Outcome::Published(result.map(|_| ()))))
+            }
+            Effect::AskMapHook { hook, mut request } => {
+                let connection = self.connections.at_mut(slot)?;
+                request.transport = connection.transport.name();
+                request.protocol = connection.protocol();
+                let answer = self.node.ports.map_hooks.ask(&hook, *request);
+                self.answer(slot, id, answer.map(|grant| Outcome::MapHookAnswered(grant.map(Box::new))))
             }
             Effect::EnterMap { channel, key, info, retention } => {
                 let entry = NewEntry { key, info, key_mode: KeyMode::IfNewOrRenew, ..NewEntry::default() };

@@ -113,6 +113,7 @@ pub fn start(resolved: &Resolved, additions: Additions, control: &Runtime) -> Re
         maps: engine.clone(),
         presence: engine.clone(),
         authenticator: authenticator.clone(),
+        map_hooks: Arc::new(hooks.clone()),
         polls: Arc::new(hooks.clone()),
     };
     let info = node_info(resolved);

@@ -55,6 +55,10 @@ pub struct MapOptions {
     pub publish: CallRights,
     /// `allow_remove_for_*`.
     pub remove: CallRights,
+    /// `publish_proxy_enabled`, `publish_proxy_name`: the hook that decides on publications instead of `publish`.
+    pub publish_hook: Option<Box<str>>,
+    /// `remove_proxy_enabled`, `remove_proxy_name`: the hook that decides on removals instead of `remove`.
+    pub remove_hook: Option<Box<str>>,
     /// `client_key`.
     pub client_key: ClientKey,
     /// `remove_client_on_unsubscribe`: a client takes the key named for it along.

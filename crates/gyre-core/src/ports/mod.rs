@@ -1,12 +1,13 @@
 //! What the core needs from the outside, as contracts: engines fill [`Broker`], [`MapStore`] and
-//! [`PresenceStore`], the server fills [`Authenticator`] and
-//! [`SharedPollBackend`].
+//! [`PresenceStore`], the server fills [`Authenticator`],
+//! [`MapHooks`] and [`SharedPollBackend`].
 //!
 //! Every port answers with [`Answer`]: at once where nothing has to be waited for (the memory engine, local token
 //! checks), else with a future. The caller treats both alike, but an answer at once costs no allocation and no task.
 
 mod authenticator;
 mod broker;
+mod map_hooks;
 mod map_store;
 mod presence;
 mod shared_poll;
@@ -15,6 +16,7 @@ use std::{future::Future, pin::Pin};
 
 pub use authenticator::*;
 pub use broker::*;
+pub use map_hooks::*;
 pub use map_store::*;
 pub use presence::*;
 pub use shared_poll::*;

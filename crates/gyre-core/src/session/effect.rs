@@ -7,8 +7,8 @@ use gyre_protocol::{ClientInfo, Epoch, Payload, PresenceStats, StreamPosition, S
 use crate::{
     channel::{ChannelName, MapRetention, SharedPollOptions},
     ports::{
-        ConnectionClaims, EngineError, History, HistoryFilter, MapState, NewEntry, NewPublication,
-        PublishOptions, StateFilter, SubscriptionClaims, TokenError,
+        ConnectionClaims, EngineError, History, HistoryFilter, HookRefusal, MapHookGrant, MapHookRequest,
+        MapState, NewEntry, NewPublication, PublishOptions, StateFilter, SubscriptionClaims, TokenError,
     },
 };
 
@@ -140,6 +140,14 @@ pub enum Effect {
         /// What the map keeps.
         retention: MapRetention,
     },
+    /// Ask the application about a change of a map; the driver adds what it knows of the connection. →
+    /// [`Outcome::MapHookAnswered`]
+    AskMapHook {
+        /// Which hook.
+        hook: Box<str>,
+        /// What is asked.
+        request: Box<MapHookRequest>,
+    },
     /// Set a key that tells of the client, or keep it alive. No outcome.
     EnterMap {
         /// Channel of the map.
@@ -210,6 +218,8 @@ pub enum MapChange {
     Remove {
         /// Key.
         key: Box<str>,
+        /// See [`NewEntry::idempotency_key`].
+        idempotency_key: Box<str>,
     },
 }
 
@@ -260,6 +270,8 @@ pub enum Outcome {
         /// What was read.
         result: Result<Subscribed, EngineError>,
     },
+    /// Of [`Effect::AskMapHook`].
+    MapHookAnswered(Result<Box<MapHookGrant>, HookRefusal>),
     /// Of [`Effect::JoinPoll`]: the epoch of the channel's versions, empty if not known yet.
     PollJoined(Epoch),
     /// Of [`Effect::VerifyTrack`]: when each batch expires (Unix time), or why one of them is refused.

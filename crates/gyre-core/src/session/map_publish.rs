@@ -10,9 +10,9 @@ use super::{
     subscription::{MapKeys, MapRef, Subscription, SubscriptionState},
 };
 use crate::{
-    channel::{Asker, ChannelName, ChannelOptions, ClientKey, DataFormat, SubscriptionKind},
+    channel::{Asker, ChannelName, ChannelOptions, ClientKey, DataFormat, MapRetention, SubscriptionKind},
     limits::KEY_BYTES_MAX,
-    ports::NewEntry,
+    ports::{HookRefusal, MapHookGrant, MapHookRequest, NewEntry},
     rules::Context,
 };
 
@@ -30,12 +30,12 @@ impl Session {
         let channel = &*request.channel;
         let Some(live) = self.live() else { return Ok(()) };
         let asker = Asker { user: &live.user, is_subscribed: live.subscriptions.is_active(channel) };
-        let rights = match (&options.map, request.removed) {
+        let (rights, hook) = match (&options.map, request.removed) {
             (None, _) => Default::default(),
-            (Some(map), false) => map.publish,
-            (Some(map), true) => map.remove,
+            (Some(map), false) => (map.publish, map.publish_hook.clone()),
+            (Some(map), true) => (map.remove, map.remove_hook.clone()),
         };
-        if !cx.rules.may_call(rights, asker) {
+        if hook.is_none() && !cx.rules.may_call(rights, asker) {
             return Err(ClientError::PERMISSION_DENIED.into());
         }
         let Some(map) = &options.map else { return Err(ClientError::NOT_AVAILABLE.into()) };
@@ -45,24 +45,51 @@ impl Session {
             ClientKey::UserId if live.user.is_empty() => return Err(ClientError::PERMISSION_DENIED.into()),
             ClientKey::UserId => (*live.user).into(),
         };
-        if key.is_empty() || key.len() > KEY_BYTES_MAX {
+        let data = received(self.encoding, &request.data);
+        // Keys may say enough by being there, so nothing is demanded where no format is.
+        let has_format = options.data_format != DataFormat::NonEmpty && !request.removed;
+        if has_format && !options.data_format.accepts(&data) {
             return Err(ClientError::BAD_REQUEST.into());
         }
-        let info = live.subscriptions.get(channel).map_or(&live.info, |subscription| &subscription.info);
         let change = if request.removed {
-            MapChange::Remove { key }
+            MapChange::Remove { key, idempotency_key: Box::default() }
         } else {
-            let data = received(self.encoding, &request.data);
-            // Keys may say enough by being there, so nothing is demanded where no format is.
-            if options.data_format != DataFormat::NonEmpty && !options.data_format.accepts(&data) {
-                return Err(ClientError::BAD_REQUEST.into());
-            }
+            let info = live.subscriptions.get(channel).map_or(&live.info, |subscription| &subscription.info);
             let (info, delta) = (Some(info.clone()), options.delta_publish);
             MapChange::Publish(Box::new(NewEntry { key, data, info, delta, ..NewEntry::default() }))
         };
-        let effect =
-            Effect::ChangeMap { channel: ChannelName::new(channel), change, retention: map.retention };
-        self.wait_for(effect, BusyCommand::Publish { id });
+        let asked = Asked { id, channel: ChannelName::new(channel), change, retention: map.retention };
+        match hook {
+            Some(hook) => {
+                let request = Box::new(asked.question(&live.info));
+                self.wait_for(Effect::AskMapHook { hook, request }, BusyCommand::MapHook(Box::new(asked)));
+                Ok(())
+            }
+            None => self.change_map(asked),
+        }
+    }
+
+    /// The application has judged a change.
+    pub(super) fn map_hook_answered(
+        &mut self,
+        mut asked: Asked,
+        answer: Result<Box<MapHookGrant>, HookRefusal>,
+    ) -> Result<(), Refusal> {
+        let grant = answer.map_err(|refusal| match refusal {
+            HookRefusal::Error(error) => Refusal::Error(error),
+            HookRefusal::Disconnect(disconnect) => Refusal::Disconnect(disconnect),
+        })?;
+        asked.change.apply(*grant);
+        self.change_map(asked)
+    }
+
+    fn change_map(&mut self, asked: Asked) -> Result<(), Refusal> {
+        let Asked { id, channel, change, retention } = asked;
+        let key = change.key();
+        if key.is_empty() || key.len() > KEY_BYTES_MAX {
+            return Err(ClientError::BAD_REQUEST.into());
+        }
+        self.wait_for(Effect::ChangeMap { channel, change, retention }, BusyCommand::Publish { id });
         Ok(())
     }
 
@@ -114,6 +141,67 @@ impl Session {
         }
         let effect = subscription.unsubscribe_effect(channel);
         self.effect(effect);
+    }
+}
+
+/// A change the application is being asked about.
+#[derive(Debug)]
+pub(super) struct Asked {
+    pub(super) id: u32,
+    channel: ChannelName,
+    change: MapChange,
+    retention: MapRetention,
+}
+
+impl Asked {
+    fn question(&self, info: &ClientInfo) -> MapHookRequest {
+        let (key, data) = match &self.change {
+            MapChange::Publish(entry) => (entry.key.clone(), Some(entry.data.clone())),
+            MapChange::Remove { key, .. } => (key.clone(), None),
+        };
+        MapHookRequest {
+            client: info.client.clone(),
+            user: info.user.clone(),
+            channel: Some(self.channel.clone()),
+            key,
+            data,
+            ..MapHookRequest::default()
+        }
+    }
+}
+
+impl MapChange {
+    fn key(&self) -> &str {
+        match self {
+            Self::Publish(entry) => &entry.key,
+            Self::Remove { key, .. } => key,
+        }
+    }
+
+    /// Makes the change as the application wants it.
+    fn apply(&mut self, grant: MapHookGrant) {
+        match self {
+            Self::Publish(entry) => {
+                let key = if grant.key.is_empty() { std::mem::take(&mut entry.key) } else { grant.key };
+                **entry = NewEntry {
+                    key,
+                    data: grant.data.unwrap_or_else(|| std::mem::take(&mut entry.data)),
+                    info: entry.info.take(),
+                    tags: grant.tags,
+                    key_mode: grant.key_mode,
+                    idempotency_key: grant.idempotency_key,
+                    delta: grant.delta,
+                    version: grant.version,
+                    version_epoch: grant.version_epoch,
+                };
+            }
+            Self::Remove { key, idempotency_key } => {
+                if !grant.key.is_empty() {
+                    *key = grant.key;
+                }
+                *idempotency_key = grant.idempotency_key;
+            }
+        }
     }
 }
 

@@ -121,6 +121,7 @@ enum BusyCommand {
         id: u32,
     },
     Map(map::MapCommand),
+    MapHook(Box<map_publish::Asked>),
     JoinPoll {
         id: u32,
         channel: ChannelName,
@@ -317,6 +318,11 @@ impl Session {
             }
             (BusyCommand::Map(command), Outcome::MapFollowed(result)) => {
                 self.map_live_read(cx, command, result)
+            }
+            (BusyCommand::MapHook(asked), Outcome::MapHookAnswered(answer)) => {
+                let id = asked.id;
+                let outcome = self.map_hook_answered(*asked, answer);
+                self.settle(id, outcome)
             }
             (BusyCommand::JoinPoll { id, channel, data }, Outcome::PollJoined(epoch)) => {
                 let result = gyre_protocol::SubscribeResult { epoch, data, ..Default::default() };

@@ -17,7 +17,7 @@ use gyre_core::{
     rules::{self, Now, Rules},
     session::{ClientId, Session, SessionOptions},
 };
-use gyre_protocol::{Command, Disconnect, Push, PushBody};
+use gyre_protocol::{Command, Disconnect, Push, PushBody, codec::Encoding};
 use hashbrown::HashMap;
 use slab::Slab;
 
@@ -461,6 +461,14 @@ impl ShardState {
 }
 
 impl Connection {
+    /// The encoding's name in hook requests.
+    pub(crate) fn protocol(&self) -> &'static str {
+        match self.form.encoding {
+            Encoding::Json => "json",
+            Encoding::Protobuf => "protobuf",
+        }
+    }
+
     fn flush(&mut self) -> Flushed {
         if self.queue.is_empty() {
             self.is_blocked = false;

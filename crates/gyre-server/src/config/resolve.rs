@@ -15,11 +15,13 @@ use gyre_core::{
     },
     hub::Deflate,
     limits::Limits,
+    ports::HookRefusal,
     rules::{ConnectRules, PersonalChannel, Rules},
 };
 use gyre_h3::Dialects;
+use gyre_protocol::{ClientError, Disconnect};
 use gyre_transport::{http::OriginPolicy, websocket::Compression};
-use http::Uri;
+use http::{StatusCode, Uri};
 use regex::Regex;
 
 use super::{Section, duration, read::Findings};
@@ -467,6 +469,12 @@ fn map(options: &Section) -> Option<MapOptions> {
         retention,
         publish: rights("publish"),
         remove: rights("remove"),
+        publish_hook: map
+            .bool("publish_proxy_enabled")
+            .then(|| target_name(map.text("publish_proxy_name"), "map_publish")),
+        remove_hook: map
+            .bool("remove_proxy_enabled")
+            .then(|| target_name(map.text("remove_proxy_name"), "map_remove")),
         client_key: match map.text("client_key") {
             "client_id" => ClientKey::ClientId,
             "user_id" => ClientKey::UserId,
@@ -530,7 +538,33 @@ fn target(proxy: &Section) -> Option<Target> {
     endpoint.scheme_str().filter(|scheme| matches!(*scheme, "http" | "https"))?;
     let headers = proxy.object("http").map("static_headers").iter();
     let headers = headers.filter_map(|(name, value)| Some((name.parse().ok()?, value.parse().ok()?)));
-    Some(Target { endpoint, timeout: proxy.duration("timeout"), headers: headers.collect() })
+    let transforms = proxy.object("http").objects("status_to_code_transforms").iter();
+    Some(Target {
+        endpoint,
+        timeout: proxy.duration("timeout"),
+        headers: headers.collect(),
+        is_binary: proxy.bool("binary_encoding"),
+        transforms: transforms.filter_map(transform).collect(),
+    })
+}
+
+/// What a client is told when a backend answers with a status.
+fn transform(transform: &Section) -> Option<(StatusCode, HookRefusal)> {
+    let status = StatusCode::from_u16(u16::try_from(transform.int("status_code")).ok()?).ok()?;
+    let (error, disconnect) = (transform.object("to_error"), transform.object("to_disconnect"));
+    let code = |section: &Section| u32::try_from(section.int("code")).ok().filter(|&code| code > 0);
+    let refusal = match (code(error), code(disconnect)) {
+        (Some(code), _) => HookRefusal::Error(ClientError {
+            code,
+            message: error.text("message").to_owned().into(),
+            temporary: error.bool("temporary"),
+        }),
+        (None, Some(code)) => {
+            HookRefusal::Disconnect(Disconnect { code, reason: disconnect.text("reason").to_owned().into() })
+        }
+        (None, None) => return None,
+    };
+    Some((status, refusal))
 }
 
 /// A duration, or `None` within for a negative one. `None` if it is no duration.

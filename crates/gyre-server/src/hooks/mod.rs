@@ -4,12 +4,14 @@
 //!
 //! Spec: centrifugal.dev, "Proxy to backend"; centrifugo `internal/proxy`.
 
+mod map;
 mod shared_poll;
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use arc_swap::ArcSwap;
 use bytes::Bytes;
+use gyre_core::ports::HookRefusal;
 use http::{HeaderName, HeaderValue, Request, StatusCode, Uri, header};
 use http_body_util::{BodyExt, Full, Limited};
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
@@ -32,6 +34,10 @@ pub struct Target {
     pub timeout: Duration,
     /// `http.static_headers`.
     pub headers: Vec<(HeaderName, HeaderValue)>,
+    /// `binary_encoding`: data is carried in base64.
+    pub is_binary: bool,
+    /// `http.status_to_code_transforms`: statuses that are answers.
+    pub transforms: Vec<(StatusCode, HookRefusal)>,
 }
 
 /// Targets by the names that channel options refer to.
@@ -99,6 +105,14 @@ impl Hooks {
         self.0.targets.store(Arc::new(targets));
     }
 
+    /// The target of that name.
+    ///
+    /// # Errors
+    /// If there is none.
+    pub fn target(&self, name: &str) -> Result<Target, CallError> {
+        self.0.targets.load().get(name).cloned().ok_or_else(|| CallError::UnknownTarget(name.into()))
+    }
+
     /// Posts a JSON body and returns the body of the answer.
     ///
     /// # Errors
@@ -106,10 +120,8 @@ impl Hooks {
     ///
     /// # Cancel safety
     /// Dropping the future abandons the call; the backend may have received it.
-    pub async fn call(&self, target: &str, body: Vec<u8>) -> Result<Bytes, CallError> {
-        let found = self.0.targets.load().get(target).cloned();
-        let target = found.ok_or_else(|| CallError::UnknownTarget(target.into()))?;
-        match tokio::time::timeout(target.timeout, self.post(&target, body)).await {
+    pub async fn call(&self, target: &Target, body: Vec<u8>) -> Result<Bytes, CallError> {
+        match tokio::time::timeout(target.timeout, self.post(target, body)).await {
             Ok(answer) => answer,
             Err(_) => Err(CallError::TimedOut(target.timeout)),
         }

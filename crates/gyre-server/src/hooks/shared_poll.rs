@@ -76,10 +76,11 @@ impl SharedPollBackend for Hooks {
     ) -> Answer<Result<Polled, PollError>> {
         let items = keys.iter().map(|(key, version)| Asked { key, version: *version }).collect();
         let question = serde_json::to_vec(&Question { channel, items });
-        let (hooks, backend) = (self.clone(), Box::<str>::from(backend));
+        let (hooks, target) = (self.clone(), self.target(backend));
         Answer::Later(Box::pin(async move {
+            let target = target.map_err(|error| failed(&error))?;
             let question = question.map_err(|error| failed(&error))?;
-            let answer = hooks.call(&backend, question).await.map_err(|error| failed(&error))?;
+            let answer = hooks.call(&target, question).await.map_err(|error| failed(&error))?;
             read(&answer)
         }))
     }
