@@ -7,7 +7,10 @@ use gyre_core::{
     session::{Effect, EffectId, MapChange, Outcome},
 };
 
-use crate::{driver::poll_once, shard::ShardState};
+use crate::{
+    driver::poll_once,
+    shard::{ConnectionId, ShardState},
+};
 
 impl ShardState {
     /// Does the work of one effect on a map; the outcome if it is known at once.
@@ -54,7 +57,8 @@ impl ShardState {
         }
     }
 
-    /// Reads a page; where changes have no offsets, the connection is in the hub first, so that nothing falls between.
+    /// Reads a page. Where changes have no offsets, the connection is in the hub first, so that nothing falls between;
+    /// and what was on its way before that is let pass unseen, because some of what followed it may never come.
     fn read_map_state(
         &mut self,
         slot: Slot,
@@ -64,14 +68,38 @@ impl ShardState {
         retention: MapRetention,
         hold: Option<bool>,
     ) -> Option<Outcome> {
-        if let Some(join_leave) = hold {
-            self.hold_in_map(slot, &channel, join_leave);
-        }
+        let Some(join_leave) = hold.filter(|_| self.place(slot, &channel).is_none()) else {
+            return self.read_state_now(slot, id, channel, filter, retention);
+        };
+        let subscriber = Subscriber::unpositioned(slot, join_leave).keeping_state();
+        self.enter_channel(&channel, subscriber);
+        let connection = ConnectionId { slot, generation: self.connections.at_mut(slot)?.generation };
+        self.node.directory.mailboxes()[self.index].run(Box::new(move |shard| {
+            if shard.connections.get_mut(connection).is_none() {
+                return;
+            }
+            if let Some(place) = shard.place(slot, &channel) {
+                shard.hub.hold(place, shard.rules.limits.subscribe_buffer_max);
+            }
+            if let Some(outcome) = shard.read_state_now(slot, id, channel, filter, retention) {
+                shard.with_session(slot, |session, cx| session.handle_outcome(cx, id, outcome));
+            }
+        }));
+        None
+    }
+
+    fn read_state_now(
+        &mut self,
+        slot: Slot,
+        id: EffectId,
+        channel: ChannelName,
+        filter: StateFilter,
+        retention: MapRetention,
+    ) -> Option<Outcome> {
+        let is_held = retention.stream().is_none();
         let maps = self.node.ports.maps.clone();
         let work = async move {
-            if hold.is_some()
-                && let Err(error) = maps.subscribe(&channel).wait().await
-            {
+            if is_held && let Err(error) = maps.subscribe(&channel).wait().await {
                 return Outcome::MapState(Err(error));
             }
             Outcome::MapState(maps.read_state(&channel, filter, retention).wait().await)
@@ -87,7 +115,11 @@ impl ShardState {
         join_leave: bool,
         stream: Option<(HistoryFilter, MapRetention)>,
     ) -> Option<Outcome> {
-        self.hold_in_map(slot, &channel, join_leave);
+        if self.place(slot, &channel).is_none() {
+            let buffer_max = self.rules.limits.subscribe_buffer_max;
+            let subscriber = Subscriber::positioned(slot, join_leave, buffer_max).keeping_state();
+            self.enter_channel(&channel, subscriber);
+        }
         let maps = self.node.ports.maps.clone();
         let work = async move {
             maps.subscribe(&channel).wait().await?;
@@ -100,14 +132,5 @@ impl ShardState {
         };
         let work = async move { Outcome::MapFollowed(work.await as Result<_, EngineError>) };
         self.answer(slot, id, poll_once(Box::pin(work)))
-    }
-
-    /// Puts the connection into the channel unless it is there, and holds back what comes.
-    fn hold_in_map(&mut self, slot: Slot, channel: &ChannelName, join_leave: bool) {
-        if self.place(slot, channel).is_some() {
-            return;
-        }
-        let buffer_max = self.rules.limits.subscribe_buffer_max;
-        self.enter_channel(channel, Subscriber::positioned(slot, join_leave, buffer_max));
     }
 }

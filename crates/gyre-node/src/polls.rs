@@ -304,6 +304,8 @@ impl Polls {
         for key in state.keys.values_mut() {
             key.version = 0;
             key.content = None;
+            // Who waited begins again as well.
+            key.wanted_from = None;
         }
         self.directory.deliver(&channel.name, ChannelEvent::Lost);
         true
@@ -384,3 +386,6 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     // Every change is made in steps that cannot panic half way.
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
+
+#[cfg(test)]
+mod tests;

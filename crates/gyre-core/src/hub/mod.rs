@@ -42,6 +42,8 @@ pub struct Subscriber {
     pub slot: Slot,
     /// Wants joins and leaves.
     pub join_leave: bool,
+    /// Builds state from what it receives: it is told of a loss even without a position.
+    keeps_state: bool,
     /// What may pass.
     pub gate: Gate,
 }
@@ -204,6 +206,13 @@ impl Hub {
         }
     }
 
+    /// From now on, keeps what comes to the subscriber at that place, at most `buffer_max` publications.
+    pub fn hold(&mut self, place: Place, buffer_max: usize) {
+        let subscriber = &mut self.channels[place.channel as usize].subscribers[place.index as usize];
+        let buffer = Buffer { max: buffer_max, ..Buffer::default() };
+        subscriber.gate = Gate::Buffering(Box::new(buffer));
+    }
+
     /// Opens the gate at that place for what follows `position` (everything without one), and delivers what was held
     /// back meanwhile.
     pub fn activate(&mut self, place: Place, position: Option<StreamPosition>, outbox: &mut impl Outbox) {
@@ -281,12 +290,17 @@ impl Subscriber {
     /// A subscriber that holds back at most `buffer_max` publications until it is activated.
     pub fn positioned(slot: Slot, join_leave: bool, buffer_max: usize) -> Self {
         let buffer = Buffer { max: buffer_max, ..Buffer::default() };
-        Self { slot, join_leave, gate: Gate::Buffering(Box::new(buffer)) }
+        Self { slot, join_leave, keeps_state: false, gate: Gate::Buffering(Box::new(buffer)) }
     }
 
     /// A subscriber without position.
     pub fn unpositioned(slot: Slot, join_leave: bool) -> Self {
-        Self { slot, join_leave, gate: Gate::Closed }
+        Self { slot, join_leave, keeps_state: false, gate: Gate::Closed }
+    }
+
+    /// The same, of somebody who builds state from what it receives and must not miss anything unnoticed.
+    pub fn keeping_state(self) -> Self {
+        Self { keeps_state: true, ..self }
     }
 
     /// Asks the gate, and moves the position past what is sent.
@@ -329,9 +343,10 @@ impl Subscriber {
         }
     }
 
-    /// Events of the channel were lost: only those who keep no position may go on.
+    /// Events of the channel were lost: only those who keep neither position nor state may go on.
     fn lose(&mut self, channel: &ChannelName, outbox: &mut impl Outbox) {
         match &mut self.gate {
+            Gate::Open if self.keeps_state => outbox.lost(self.slot, channel),
             Gate::Open | Gate::Closed => {}
             Gate::Buffering(buffer) => buffer.has_overflowed = true,
             Gate::Positioned(_) => outbox.lost(self.slot, channel),

@@ -176,8 +176,7 @@ pub trait MapStore: Send + Sync + 'static {
     /// [`EngineError::Unavailable`].
     fn key_count(&self, channel: &ChannelName) -> Answer<Result<usize, EngineError>>;
 
-    /// Forgets a map, its keys, stream and epoch. Those who follow it are told: by the removal of each key where
-    /// changes have no offsets, else by [`super::ChannelEvent::Lost`].
+    /// Forgets a map, its keys, stream and epoch. Those who follow it are told by [`super::ChannelEvent::Lost`].
     ///
     /// # Errors
     /// [`EngineError::Unavailable`].

@@ -9,6 +9,7 @@ mod authenticator;
 mod broker;
 mod map_hooks;
 mod map_store;
+mod no_application;
 mod presence;
 mod shared_poll;
 
@@ -18,6 +19,7 @@ pub use authenticator::*;
 pub use broker::*;
 pub use map_hooks::*;
 pub use map_store::*;
+pub use no_application::NoApplication;
 pub use presence::*;
 pub use shared_poll::*;
 

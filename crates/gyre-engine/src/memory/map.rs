@@ -148,16 +148,6 @@ impl Map {
         }
     }
 
-    /// Removals of all keys, for those who follow a map without offsets.
-    pub(super) fn farewell(&self) -> Vec<Arc<Publication>> {
-        match self.retention {
-            MapRetention::Ephemeral { .. } => {
-                self.entries.values().map(|entry| Arc::new(removal_of(&entry.publication))).collect()
-            }
-            _ => Vec::new(),
-        }
-    }
-
     pub(super) fn read_state(&self, filter: &StateFilter, now: Instant) -> MapState {
         let position = self.stream.top();
         let (cursor, limit) = match filter {

@@ -132,7 +132,6 @@ impl MapStore for MemoryEngine {
     fn clear(&self, channel: &ChannelName) -> Answer<Result<(), EngineError>> {
         let (mut stripe, _) = self.stripe(channel);
         let Some(map) = stripe.maps.remove(channel) else { return Answer::Ready(Ok(())) };
-        self.deliver_changes(channel, map.farewell());
         self.sink.deliver(channel, ChannelEvent::Lost);
         drop(stripe);
         // A large map is freed with no publisher waiting.
