@@ -1,10 +1,11 @@
 //! Checks and chores of the workspace.
 //!
-//! `cargo xtask ci` is what people and CI run: format, crate floors, lints, tests, documentation, and the browser test.
+//! `cargo xtask ci` is what people and CI run: format, crate floors, lints, tests, documentation, fuzzing, and the browser test.
 //! A step that needs what the machine lacks and cannot install is skipped loudly.
 
 mod browser;
 mod floors;
+mod fuzz;
 
 use std::process::{Command, ExitCode};
 
@@ -19,9 +20,10 @@ fn main() -> ExitCode {
     match std::env::args().nth(1).as_deref() {
         Some("ci") => ci(),
         Some("floors") => report(&[("floors", floors::check())]),
+        Some("fuzz") => report(&[("fuzz", fuzz::run_all())]),
         Some("browser") => report(&[("browser", browser::test())]),
         _ => {
-            eprintln!("usage: cargo xtask ci | floors | browser");
+            eprintln!("usage: cargo xtask ci | floors | fuzz | browser");
             ExitCode::FAILURE
         }
     }
@@ -30,12 +32,13 @@ fn main() -> ExitCode {
 type Step = (&'static str, fn() -> Outcome);
 
 fn ci() -> ExitCode {
-    let steps: [Step; 6] = [
+    let steps: [Step; 7] = [
         ("format", || cargo(&["fmt", "--all", "--check"])),
         ("floors", floors::check),
         ("lints", || cargo(&["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"])),
         ("tests", || cargo(&["test", "--workspace"])),
         ("documentation", documentation),
+        ("fuzz", fuzz::run_all),
         ("browser", browser::test),
     ];
     let mut outcomes = Vec::new();

@@ -12,7 +12,7 @@ use gyre_core::{
     hub::{Direction, Framing, WireForm},
     session::Pings,
 };
-use gyre_node::{ConnectionId, ConnectionOptions, Fed, Flushed, Link, LocalShard, Queue, TransportKind};
+use gyre_node::{ConnectionId, ConnectionOptions, Flushed, Link, LocalShard, Queue, TransportKind};
 use gyre_protocol::{Disconnect, Epoch, StreamPosition, codec::Encoding};
 use rand::{RngExt, rngs::StdRng};
 use serde_json::{Value, json};
@@ -205,7 +205,7 @@ impl Client {
         }
         let Some(command) = connection.commands.pop_front() else { return false };
         let command = Encoding::Json.decode_command(command.as_bytes()).unwrap();
-        drop::<Fed>(local.command(connection.id, command));
+        let _fed = local.command(connection.id, command);
         true
     }
 
@@ -227,7 +227,7 @@ impl Client {
         let (is_empty, closed) = (wire.bytes.is_empty(), wire.closed);
         drop(wire);
         if was_blocked {
-            drop::<Flushed>(local.flush(id));
+            let _flushed = local.flush(id);
         }
         connection.line.extend(bytes);
         while let Some(end) =

@@ -5,6 +5,8 @@
 //! shard's turn, each answer of the engine, each read of a client. A failure tells the seed; `GYRE_MODEL_SEED` repeats
 //! it.
 
+#![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
+
 mod client;
 mod engine;
 mod world;

@@ -13,6 +13,7 @@ use std::{
     cell::{Cell, RefCell},
     future::poll_fn,
     io::{self, IoSlice},
+    num::NonZeroU32,
     rc::Rc,
     task::{Context, Poll, Waker, ready},
     time::Duration,
@@ -71,6 +72,28 @@ mod handshake_settings {
         pub deflate: Deflate,
         /// `websocket.decompressed_message_size_limit`: bytes of an inflated message of a client; more closes with 1009.
         pub inflated_bytes_max: NonZeroU32,
+    }
+}
+
+/// Decodes what a client may send, in two pieces, with and without compression: nothing but to find panics, and memory
+/// beyond the limits.
+#[doc(hidden)]
+pub fn fuzz_frames(bytes: &[u8], cut: usize) {
+    const LIMIT: usize = 1 << 12;
+    for inflated_max in [None, NonZeroU32::new(LIMIT as u32 * 2)] {
+        let mut decoder = Decoder::new(LIMIT, inflated_max);
+        let (first, second) = bytes.split_at(cut.min(bytes.len()));
+        for piece in [first, second] {
+            let (mut buffer, mut at) = (piece.to_vec(), 0);
+            loop {
+                match decoder.next(&mut buffer, &mut at) {
+                    Ok(Some(Event::Message(message))) => assert!(message.len() <= LIMIT * 2),
+                    Ok(Some(_)) => {}
+                    Ok(None) => break,
+                    Err(_) => return,
+                }
+            }
+        }
     }
 }
 

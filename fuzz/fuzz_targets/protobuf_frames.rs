@@ -1,0 +1,9 @@
+//! See `gyre_fuzz::protobuf_frames`.
+#![cfg_attr(fuzzing, no_main)]
+
+#[cfg(fuzzing)]
+libfuzzer_sys::fuzz_target!(|data: &[u8]| gyre_fuzz::protobuf_frames(data));
+
+/// Without the fuzzer there is nothing to do: `cargo fuzz run protobuf_frames` builds another program.
+#[cfg(not(fuzzing))]
+fn main() {}
