@@ -103,6 +103,7 @@ mod tests {
                 framing: Framing::Stream,
                 direction: Direction::Bidirectional,
                 ascii: false,
+                deflate: None,
             }
         }
         fn send(&mut self, slot: Slot, _: &Bytes) {
