@@ -1,4 +1,5 @@
 //! Whatever happens between subscribing to a map and following it, a client ends up with what the store holds.
+#![expect(clippy::unwrap_used, reason = "in a test a panic is the report")]
 
 use std::{
     cell::RefCell,

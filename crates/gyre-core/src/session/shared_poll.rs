@@ -52,9 +52,8 @@ impl Tracked {
     /// Takes out the keys whose signature, and the grace after it, has passed.
     pub(super) fn take_expired(&mut self, unix_seconds: i64) -> Vec<Box<str>> {
         let grace = self.options.expired_extra_delay.as_secs() as i64;
-        let has_expired =
-            |_: &Box<str>, at: &mut Option<i64>| at.is_some_and(|at| unix_seconds > at.saturating_add(grace));
-        self.keys.extract_if(has_expired).map(|(key, _)| key).collect()
+        let has_expired = |at: Option<i64>| at.is_some_and(|at| unix_seconds > at.saturating_add(grace));
+        self.keys.extract_if(|_, at| has_expired(*at)).map(|(key, _)| key).collect()
     }
 
     pub(super) fn into_keys(self) -> Vec<Box<str>> {
