@@ -5,6 +5,8 @@
 //! touched by no other thread, except the immutable tables behind `Arc`.
 
 pub mod channel;
+pub mod delta;
+pub mod filter;
 pub mod hub;
 pub mod limits;
 pub mod ports;

@@ -40,9 +40,9 @@ impl ShardState {
                 Output::Push(push) => self.send(slot, |form| form.push(&push).ok()),
                 Output::Ping => self.send(slot, |form| Some(form.ping())),
                 Output::Finish => self.refuse(slot),
-                Output::Activate { channel, position } => {
+                Output::Activate { channel, activation } => {
                     if let Some(place) = self.place(slot, &channel) {
-                        self.hub.activate(place, position, &mut self.connections);
+                        self.hub.activate(place, activation, &mut self.connections);
                     }
                 }
                 Output::Effect(id, effect) => {
@@ -170,17 +170,18 @@ impl ShardState {
             }
             None => Subscriber::unpositioned(slot, request.join_leave),
         };
-        self.enter_channel(&channel, subscriber);
+        let channel_id = self.enter_channel(&channel, subscriber);
         let ports = self.node.ports.clone();
         let work = async move {
             let result = read_stream(&ports, &channel, request).await;
+            let result = result.map(|subscribed| Subscribed { channel_id, ..subscribed });
             Outcome::Subscribed { channel, result }
         };
         self.answer(slot, id, poll_once(Box::pin(work)))
     }
 
-    /// Puts a connection into a channel of the hub, and makes the shard interested in it.
-    pub(crate) fn enter_channel(&mut self, channel: &ChannelName, subscriber: Subscriber) {
+    /// Puts a connection into a channel of the hub, and makes the shard interested in it. Returns the channel's number.
+    pub(crate) fn enter_channel(&mut self, channel: &ChannelName, subscriber: Subscriber) -> u32 {
         let channel = self.hub.shared_name(channel).unwrap_or(channel).clone();
         let slot = subscriber.slot;
         let (place, joined) = self.hub.insert(&channel, subscriber);
@@ -190,6 +191,7 @@ impl ShardState {
         if joined == Joined::First {
             self.node.directory.add_interest(&channel, self.index);
         }
+        self.hub.channel_id(place)
     }
 
     fn unsubscribe(&mut self, slot: Slot, channel: &ChannelName) {
@@ -324,7 +326,7 @@ async fn read_stream(
             let top_only = HistoryFilter { limit: Some(0), ..HistoryFilter::default() };
             let filter = match part {
                 StreamPart::Top => top_only.clone(),
-                StreamPart::Latest => HistoryFilter { limit: Some(1), reverse: true, since: None },
+                StreamPart::Latest(limit) => HistoryFilter { limit: Some(limit), reverse: true, since: None },
                 StreamPart::Since(since, limit) => {
                     HistoryFilter { since: Some(since), limit: Some(limit), reverse: false }
                 }
@@ -332,9 +334,11 @@ async fn read_stream(
             match ports.broker.history(channel, filter, meta_ttl).wait().await {
                 Err(EngineError::UnrecoverablePosition) => {
                     let history = ports.broker.history(channel, top_only, meta_ttl).wait().await?;
-                    Subscribed { history: Some(history), is_continuous: false }
+                    Subscribed { history: Some(history), ..Subscribed::default() }
                 }
-                history => Subscribed { history: Some(history?), is_continuous: true },
+                history => {
+                    Subscribed { history: Some(history?), is_continuous: true, ..Subscribed::default() }
+                }
             }
         }
     };

@@ -55,7 +55,9 @@ impl ShardState {
     /// Delivers what a poll has found to the connections that track the key.
     pub(crate) fn deliver_polled(&mut self, channel: &ChannelName, event: ChannelEvent) {
         match event {
-            ChannelEvent::Publication(publication) => self.deliver_key(channel, publication),
+            ChannelEvent::Publication(publication) | ChannelEvent::DeltaPublication(publication) => {
+                self.deliver_key(channel, publication)
+            }
             // Versions count anew, or updates were lost on the way: everybody has to begin again.
             ChannelEvent::Lost => {
                 let subscribers: Vec<Slot> = self.hub.subscribers(channel).collect();

@@ -37,6 +37,8 @@ pub struct ChannelOptions {
     pub delta_publish: bool,
     /// `allow_tags_filter`.
     pub allow_tags_filter: bool,
+    /// `allow_channel_compaction`: clients that can are sent a number for the channel's name.
+    pub allow_channel_compaction: bool,
     /// `allow_subscribe_for_client`, `_for_anonymous`.
     pub subscribe: SubscribeRights,
     /// `allow_publish_for_*`.

@@ -6,11 +6,14 @@
 
 use std::sync::Arc;
 
-use gyre_protocol::{Publication, Push, PushBody};
+use gyre_protocol::Publication;
 use hashbrown::HashMap;
 
-use super::{Frames, Outbox, Slot};
-use crate::channel::ChannelName;
+use super::{
+    Outbox, Slot,
+    fanout::{Content, Fanout},
+};
+use crate::{channel::ChannelName, ports::ChannelEvent};
 
 type Map<K, V> = HashMap<K, V, foldhash::fast::RandomState>;
 
@@ -66,12 +69,11 @@ impl KeyedHub {
         let Some(keys) = self.0.get_mut(channel) else { return Vec::new() };
         let Some(trackers) = keys.get_mut(&publication.key) else { return Vec::new() };
         let (version, removed) = (publication.version, publication.removed);
-        let channel = channel.as_shared().clone();
-        let push = Push { channel, id: 0, body: PushBody::Publication(publication.clone()) };
-        let mut frames = Frames::default();
+        let event = ChannelEvent::Publication(publication.clone());
+        let Some(mut fanout) = Fanout::new(channel, 0, event, None) else { return Vec::new() };
         for (&slot, held) in trackers.iter_mut().filter(|(_, held)| removed || version > **held) {
             *held = version;
-            match frames.of(outbox.form(slot), &push) {
+            match fanout.frame(outbox.form(slot), Content::Plain, false) {
                 Some(frame) => outbox.send(slot, frame),
                 None => outbox.inappropriate(slot),
             }

@@ -5,11 +5,14 @@
 //! [`Outbox`]. It never reaches into a session.
 
 mod deflate;
+mod fanout;
 mod keyed;
 mod wire;
 
+use std::sync::Arc;
+
 use bytes::Bytes;
-use gyre_protocol::{Push, PushBody, StreamPosition};
+use gyre_protocol::{Publication, StreamPosition};
 use hashbrown::HashMap;
 use slab::Slab;
 
@@ -17,7 +20,8 @@ pub use deflate::Deflate;
 pub use keyed::KeyedHub;
 pub use wire::{Direction, Framing, WireForm};
 
-use crate::{channel::ChannelName, ports::ChannelEvent};
+use crate::{channel::ChannelName, filter::Filter, ports::ChannelEvent};
+use fanout::{Content, Fanout};
 
 /// Names a connection on its shard.
 pub type Slot = u32;
@@ -27,12 +31,20 @@ pub type Slot = u32;
 pub struct Hub {
     names: HashMap<ChannelName, u32, foldhash::fast::RandomState>,
     channels: Slab<Channel>,
+    last_id: u32,
 }
 
 #[derive(Debug)]
 struct Channel {
     name: ChannelName,
     subscribers: Vec<Subscriber>,
+    /// Its number on this shard; never that of another channel.
+    id: u32,
+    /// There are or were subscribers with delta.
+    keeps_last: bool,
+    /// The last publication delivered since then. It is what every subscriber marked [`DeltaState::Based`] has received
+    /// last.
+    last: Option<Arc<Publication>>,
 }
 
 /// One connection's subscription to one channel.
@@ -44,8 +56,46 @@ pub struct Subscriber {
     pub join_leave: bool,
     /// Builds state from what it receives: it is told of a loss even without a position.
     keeps_state: bool,
+    delta: DeltaState,
+    is_compact: bool,
     /// What may pass.
     pub gate: Gate,
+}
+
+/// Whether a subscriber is sent patches.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum DeltaState {
+    /// Never.
+    Off,
+    /// Not for the next publication: it has not received the last one.
+    Baseless,
+    /// Yes.
+    Based,
+}
+
+/// How a subscription goes on once the client has been told of it.
+#[derive(Debug, Default)]
+pub struct Activation {
+    /// The last position the client will know of: what follows it passes. Without one, everything does.
+    pub position: Option<StreamPosition>,
+    /// Delta compression.
+    pub delta: Delta,
+    /// Only publications that match pass. Not together with delta: patches build on one another.
+    pub filter: Option<Box<Filter>>,
+    /// Pushes name the channel by its number ([`Hub::channel_id`]).
+    pub is_compact: bool,
+}
+
+/// Where the patches of a subscription begin.
+#[derive(Debug, Default)]
+pub enum Delta {
+    /// There are none.
+    #[default]
+    Off,
+    /// The next publication is sent in full.
+    Full,
+    /// The client has received this publication last, with the reply.
+    From(Arc<Publication>),
 }
 
 /// What may pass to a subscriber.
@@ -59,6 +109,15 @@ pub enum Gate {
     Buffering(Box<Buffer>),
     /// Publications that follow this position.
     Positioned(StreamPosition),
+    /// Publications that match a filter.
+    Filtered(Box<Filtered>),
+}
+
+/// What passes a filter. Publications that do not match move the position all the same.
+#[derive(Debug)]
+pub struct Filtered {
+    filter: Box<Filter>,
+    position: Option<StreamPosition>,
 }
 
 /// Publications held back while a subscription is being made.
@@ -122,24 +181,6 @@ pub trait Outbox {
     fn inappropriate(&mut self, slot: Slot);
 }
 
-/// Ready frames of one event, one per wire form in use. A shard has few forms, so a linear search beats a map.
-#[derive(Debug, Default)]
-struct Frames(Vec<(WireForm, Option<Bytes>)>);
-
-impl Frames {
-    /// The frame of that form; `None` if the event cannot be carried by it.
-    fn of(&mut self, form: WireForm, push: &Push) -> Option<&Bytes> {
-        let at = match self.0.iter().position(|(known, _)| *known == form) {
-            Some(at) => at,
-            None => {
-                self.0.push((form, form.push(push).ok()));
-                self.0.len() - 1
-            }
-        };
-        self.0[at].1.as_ref()
-    }
-}
-
 impl Hub {
     /// Number of channels with subscribers.
     pub fn channel_count(&self) -> usize {
@@ -167,7 +208,9 @@ impl Hub {
         let (index, joined) = match self.names.get(channel) {
             Some(&index) => (index, Joined::AlreadyPresent),
             None => {
-                let entry = Channel { name: channel.clone(), subscribers: Vec::new() };
+                // 0 is no number.
+                self.last_id = self.last_id.wrapping_add(1).max(1);
+                let entry = Channel::new(channel.clone(), self.last_id);
                 let index = self.channels.insert(entry) as u32;
                 self.names.insert(channel.clone(), index);
                 (index, Joined::First)
@@ -198,10 +241,16 @@ impl Hub {
         places.iter().copied().find(|place| place.channel == index)
     }
 
+    /// The channel's number: from 1, and its own as long as the shard lives.
+    pub fn channel_id(&self, place: Place) -> u32 {
+        self.channels[place.channel as usize].id
+    }
+
     /// The position the subscriber at that place has reached; `None` without positioning.
     pub fn position_at(&self, place: Place) -> Option<&StreamPosition> {
         match &self.channels[place.channel as usize].subscribers[place.index as usize].gate {
             Gate::Positioned(position) => Some(position),
+            Gate::Filtered(filtered) => filtered.position.as_ref(),
             _ => None,
         }
     }
@@ -213,89 +262,147 @@ impl Hub {
         subscriber.gate = Gate::Buffering(Box::new(buffer));
     }
 
-    /// Opens the gate at that place for what follows `position` (everything without one), and delivers what was held
-    /// back meanwhile.
-    pub fn activate(&mut self, place: Place, position: Option<StreamPosition>, outbox: &mut impl Outbox) {
-        let channel = &mut self.channels[place.channel as usize];
-        let subscriber = &mut channel.subscribers[place.index as usize];
-        let gate = position.map_or(Gate::Open, Gate::Positioned);
-        let Gate::Buffering(buffer) = std::mem::replace(&mut subscriber.gate, gate) else { return };
-        if buffer.has_overflowed {
-            return outbox.lost(subscriber.slot, &channel.name);
-        }
-        for event in buffer.held {
-            let Some(push) = push_of(&channel.name, event) else {
-                return outbox.lost(subscriber.slot, &channel.name);
-            };
-            if !offer(subscriber, &channel.name, &push, &mut Frames::default(), outbox) {
-                return;
-            }
-        }
+    /// Opens the gate at that place, and delivers what was held back meanwhile.
+    pub fn activate(&mut self, place: Place, activation: Activation, outbox: &mut impl Outbox) {
+        self.channels[place.channel as usize].activate(place.index as usize, activation, outbox);
     }
 
     /// Delivers an event to the channel's subscribers.
     pub fn deliver(&mut self, channel: &ChannelName, event: ChannelEvent, outbox: &mut impl Outbox) {
         let Some(&index) = self.names.get(channel) else { return };
-        let Channel { name, subscribers } = &mut self.channels[index as usize];
-        let Some(push) = push_of(name, event) else {
-            for subscriber in subscribers {
-                subscriber.lose(name, outbox);
+        self.channels[index as usize].deliver(event, outbox);
+    }
+}
+
+impl Channel {
+    fn new(name: ChannelName, id: u32) -> Self {
+        Self { name, subscribers: Vec::new(), id, keeps_last: false, last: None }
+    }
+
+    fn deliver(&mut self, event: ChannelEvent, outbox: &mut impl Outbox) {
+        let Some(mut fanout) = Fanout::new(&self.name, self.id, event, self.last.clone()) else {
+            for subscriber in &mut self.subscribers {
+                subscriber.lose(&self.name, outbox);
             }
             return;
         };
-        let mut frames = Frames::default();
-        for subscriber in subscribers {
-            offer(subscriber, name, &push, &mut frames, outbox);
+        for subscriber in &mut self.subscribers {
+            subscriber.offer(&self.name, &mut fanout, outbox);
+        }
+        if self.keeps_last
+            && let Some(publication) = fanout.publication()
+        {
+            self.last = Some(publication.clone());
         }
     }
-}
 
-/// The push of an event; `None` if events were lost.
-fn push_of(channel: &ChannelName, event: ChannelEvent) -> Option<Push> {
-    let body = match event {
-        ChannelEvent::Publication(publication) => PushBody::Publication(publication),
-        ChannelEvent::Join(info) => PushBody::Join(info),
-        ChannelEvent::Leave(info) => PushBody::Leave(info),
-        ChannelEvent::Lost => return None,
-    };
-    Some(Push { channel: channel.as_shared().clone(), id: 0, body })
-}
-
-/// Offers one push to one subscriber. False if its subscription is over.
-fn offer(
-    subscriber: &mut Subscriber,
-    channel: &ChannelName,
-    push: &Push,
-    frames: &mut Frames,
-    outbox: &mut impl Outbox,
-) -> bool {
-    match subscriber.admit(push) {
-        Admission::Send => match frames.of(outbox.form(subscriber.slot), push) {
-            Some(frame) => outbox.send(subscriber.slot, frame),
-            None => {
-                outbox.inappropriate(subscriber.slot);
-                return false;
+    fn activate(&mut self, index: usize, activation: Activation, outbox: &mut impl Outbox) {
+        let Activation { position, delta, filter, is_compact } = activation;
+        let subscriber = &mut self.subscribers[index];
+        subscriber.is_compact = is_compact;
+        let held = match std::mem::replace(&mut subscriber.gate, Gate::new(position, filter)) {
+            Gate::Buffering(buffer) if buffer.has_overflowed => {
+                return outbox.lost(subscriber.slot, &self.name);
             }
-        },
-        Admission::Skip | Admission::Buffer => {}
-        Admission::Gap => {
-            outbox.lost(subscriber.slot, channel);
-            return false;
+            Gate::Buffering(buffer) => buffer.held,
+            _ => Vec::new(),
+        };
+        let (has_delta, mut received) = match delta {
+            Delta::Off => (false, None),
+            Delta::Full => (true, None),
+            Delta::From(publication) => (true, Some(publication)),
+        };
+        for event in held {
+            let Some(mut fanout) = Fanout::new(&self.name, self.id, event, received.clone()) else {
+                return outbox.lost(subscriber.slot, &self.name);
+            };
+            subscriber.delta = DeltaState::after(has_delta, received.is_some());
+            match subscriber.offer(&self.name, &mut fanout, outbox) {
+                Admission::Send => received = fanout.publication().cloned(),
+                Admission::Gap => return,
+                Admission::Skip | Admission::Buffer => {}
+            }
+        }
+        self.keeps_last |= has_delta;
+        if has_delta && self.last.is_none() {
+            // As long as there is none, nobody is marked as having received it.
+            self.last.clone_from(&received);
+        }
+        let is_last =
+            received.zip(self.last.as_ref()).is_some_and(|(received, last)| is_same(&received, last));
+        subscriber.delta = DeltaState::after(has_delta, is_last);
+    }
+}
+
+/// True if both are one publication, read by whatever way.
+fn is_same(a: &Arc<Publication>, b: &Arc<Publication>) -> bool {
+    Arc::ptr_eq(a, b) || (a.offset != 0 && a.offset == b.offset && a.epoch.is_same(&b.epoch))
+}
+
+impl DeltaState {
+    fn after(has_delta: bool, is_based: bool) -> Self {
+        match (has_delta, is_based) {
+            (false, _) => Self::Off,
+            (true, false) => Self::Baseless,
+            (true, true) => Self::Based,
         }
     }
-    true
+}
+
+impl Gate {
+    /// The gate of an active subscriber.
+    fn new(position: Option<StreamPosition>, filter: Option<Box<Filter>>) -> Self {
+        match (position, filter) {
+            (position, Some(filter)) => Self::Filtered(Box::new(Filtered { filter, position })),
+            (Some(position), None) => Self::Positioned(position),
+            (None, None) => Self::Open,
+        }
+    }
+}
+
+impl Filtered {
+    fn admit(&mut self, publication: &Publication) -> Admission {
+        let admission = match &mut self.position {
+            Some(position) => follow(position, publication),
+            None => Admission::Send,
+        };
+        match admission {
+            Admission::Send if !self.filter.matches(&publication.tags) => Admission::Skip,
+            admission => admission,
+        }
+    }
+}
+
+/// What a position says to a publication; it moves past what is sent.
+fn follow(position: &mut StreamPosition, publication: &Publication) -> Admission {
+    // Outside the history: delivered at most once, moves nothing.
+    if publication.offset == 0 {
+        return Admission::Send;
+    }
+    if !publication.epoch.is_same(&position.epoch) {
+        return Admission::Gap;
+    }
+    match publication.offset.wrapping_sub(position.offset) {
+        1 => {
+            position.offset = publication.offset;
+            Admission::Send
+        }
+        0 => Admission::Skip,
+        _ if publication.offset < position.offset => Admission::Skip,
+        _ => Admission::Gap,
+    }
 }
 
 impl Subscriber {
     /// A subscriber that holds back at most `buffer_max` publications until it is activated.
     pub fn positioned(slot: Slot, join_leave: bool, buffer_max: usize) -> Self {
         let buffer = Buffer { max: buffer_max, ..Buffer::default() };
-        Self { slot, join_leave, keeps_state: false, gate: Gate::Buffering(Box::new(buffer)) }
+        Self::new(slot, join_leave, Gate::Buffering(Box::new(buffer)))
     }
 
     /// A subscriber without position.
     pub fn unpositioned(slot: Slot, join_leave: bool) -> Self {
-        Self { slot, join_leave, keeps_state: false, gate: Gate::Closed }
+        Self::new(slot, join_leave, Gate::Closed)
     }
 
     /// The same, of somebody who builds state from what it receives and must not miss anything unnoticed.
@@ -303,38 +410,54 @@ impl Subscriber {
         Self { keeps_state: true, ..self }
     }
 
-    /// Asks the gate, and moves the position past what is sent.
-    fn admit(&mut self, push: &Push) -> Admission {
-        let PushBody::Publication(publication) = &push.body else {
+    fn new(slot: Slot, join_leave: bool, gate: Gate) -> Self {
+        Self { slot, join_leave, keeps_state: false, delta: DeltaState::Off, is_compact: false, gate }
+    }
+
+    /// Offers one event to the subscriber. [`Admission::Gap`] if its subscription is over.
+    fn offer(&mut self, channel: &ChannelName, fanout: &mut Fanout, outbox: &mut impl Outbox) -> Admission {
+        let admission = self.admit(fanout);
+        match admission {
+            Admission::Send => match fanout.frame(outbox.form(self.slot), self.content(), self.is_compact) {
+                Some(frame) => outbox.send(self.slot, frame),
+                None => {
+                    outbox.inappropriate(self.slot);
+                    return Admission::Gap;
+                }
+            },
+            Admission::Skip | Admission::Buffer => {}
+            Admission::Gap => outbox.lost(self.slot, channel),
+        }
+        if self.delta != DeltaState::Off && fanout.publication().is_some() {
+            self.delta = DeltaState::after(true, admission == Admission::Send);
+        }
+        admission
+    }
+
+    fn content(&self) -> Content {
+        match self.delta {
+            DeltaState::Off => Content::Plain,
+            DeltaState::Baseless => Content::Full,
+            DeltaState::Based => Content::Patch,
+        }
+    }
+
+    /// Asks the gate.
+    fn admit(&mut self, fanout: &Fanout) -> Admission {
+        let Some(publication) = fanout.publication() else {
             return match (&self.gate, self.join_leave) {
-                (Gate::Open | Gate::Positioned(_), true) => Admission::Send,
+                (Gate::Open | Gate::Positioned(_) | Gate::Filtered(_), true) => Admission::Send,
                 _ => Admission::Skip,
             };
         };
         match &mut self.gate {
             Gate::Open => Admission::Send,
             Gate::Closed => Admission::Skip,
-            Gate::Positioned(position) => {
-                // Outside the history: delivered at most once, moves nothing.
-                if publication.offset == 0 {
-                    return Admission::Send;
-                }
-                if !publication.epoch.is_same(&position.epoch) {
-                    return Admission::Gap;
-                }
-                match publication.offset.wrapping_sub(position.offset) {
-                    1 => {
-                        position.offset = publication.offset;
-                        Admission::Send
-                    }
-                    0 => Admission::Skip,
-                    _ if publication.offset < position.offset => Admission::Skip,
-                    _ => Admission::Gap,
-                }
-            }
+            Gate::Positioned(position) => follow(position, publication),
+            Gate::Filtered(filtered) => filtered.admit(publication),
             Gate::Buffering(buffer) => {
                 if buffer.held.len() < buffer.max {
-                    buffer.held.push(ChannelEvent::Publication(publication.clone()));
+                    buffer.held.push(fanout.held(publication));
                 } else {
                     buffer.has_overflowed = true;
                 }
@@ -349,7 +472,8 @@ impl Subscriber {
             Gate::Open if self.keeps_state => outbox.lost(self.slot, channel),
             Gate::Open | Gate::Closed => {}
             Gate::Buffering(buffer) => buffer.has_overflowed = true,
-            Gate::Positioned(_) => outbox.lost(self.slot, channel),
+            Gate::Filtered(filtered) if filtered.position.is_none() && !self.keeps_state => {}
+            Gate::Positioned(_) | Gate::Filtered(_) => outbox.lost(self.slot, channel),
         }
     }
 }

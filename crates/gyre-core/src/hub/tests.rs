@@ -46,8 +46,9 @@ fn publication(offset: u64) -> ChannelEvent {
     }))
 }
 
-fn position(offset: u64) -> Option<StreamPosition> {
-    Some(StreamPosition { offset, epoch: Epoch::new("e") })
+fn after(offset: u64) -> Activation {
+    let position = Some(StreamPosition { offset, epoch: Epoch::new("e") });
+    Activation { position, ..Activation::default() }
 }
 
 fn offsets(recorder: &Recorder, slot: Slot) -> Vec<u64> {
@@ -71,7 +72,7 @@ fn held_publications_follow_the_position() {
         hub.deliver(&channel, publication(offset), &mut outbox);
     }
     assert!(outbox.sent.is_empty());
-    hub.activate(place, position(5), &mut outbox);
+    hub.activate(place, after(5), &mut outbox);
     hub.deliver(&channel, publication(8), &mut outbox);
     assert_eq!(offsets(&outbox, 1), [6, 7, 8]);
     assert!(outbox.lost.is_empty());
@@ -85,7 +86,7 @@ fn what_is_missing_is_told() {
         let (mut hub, mut outbox) = (Hub::default(), Recorder::default());
         let (place, _) = hub.insert(&channel, Subscriber::positioned(1, false, max));
         events.into_iter().for_each(|event| hub.deliver(&channel, event, &mut outbox));
-        hub.activate(place, position(5), &mut outbox);
+        hub.activate(place, after(5), &mut outbox);
         then.into_iter().for_each(|event| hub.deliver(&channel, event, &mut outbox));
         (outbox.lost, offsets(&Recorder { sent: outbox.sent, ..Recorder::default() }, 1))
     };
@@ -114,7 +115,7 @@ fn binary_is_not_sent_as_json() {
     let (mut hub, mut outbox) = (Hub::default(), Recorder::default());
     let channel = ChannelName::new("c");
     let (place, _) = hub.insert(&channel, Subscriber::unpositioned(3, false));
-    hub.activate(place, None, &mut outbox);
+    hub.activate(place, Activation::default(), &mut outbox);
     let data = Payload::new(&b"\x00"[..]);
     let event = ChannelEvent::Publication(Arc::new(Publication { data, ..Publication::default() }));
     hub.deliver(&channel, event, &mut outbox);
@@ -150,7 +151,7 @@ proptest! {
                     let is_first = !places.keys().any(|(_, known)| *known == channel);
                     let (place, joined) = hub.insert(&name, Subscriber::unpositioned(slot.into(), false));
                     prop_assert_eq!(joined == Joined::First, is_first);
-                    hub.activate(place, None, &mut Recorder::default());
+                    hub.activate(place, Activation::default(), &mut Recorder::default());
                     places.insert((slot, channel), place);
                 }
                 Operation::Unsubscribe(slot, channel) => {
@@ -179,3 +180,5 @@ proptest! {
         prop_assert_eq!(hub.channels().map(|(_, count)| count).sum::<usize>(), places.len());
     }
 }
+
+mod delta;

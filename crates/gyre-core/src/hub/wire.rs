@@ -57,6 +57,15 @@ impl WireForm {
         self.frame(|out| self.encoding.encode_push(push, &self.options(), out))
     }
 
+    /// The frame of a publication's push to a subscription with delta, whether it is a patch or not.
+    ///
+    /// # Errors
+    /// If its payload is not JSON and the encoding is.
+    pub fn delta_push(&self, push: &Push) -> Result<Bytes, EncodeError> {
+        let options = EncodeOptions { delta: true, ..self.options() };
+        self.frame(|out| self.encoding.encode_push(push, &options, out))
+    }
+
     /// The frame of a reply.
     ///
     /// # Errors

@@ -14,6 +14,8 @@ use crate::{
 pub enum ChannelEvent {
     /// A publication. `offset` and `epoch` are set if it is part of the channel's history.
     Publication(Arc<Publication>),
+    /// A publication whose publisher wants it delivered as a patch where possible ([`PublishOptions::delta`]).
+    DeltaPublication(Arc<Publication>),
     /// Someone subscribed.
     Join(Arc<ClientInfo>),
     /// Someone left.
@@ -46,7 +48,8 @@ pub struct PublishOptions {
     pub history: Option<HistoryOptions>,
     /// A publication with the same key in this channel within [`IDEMPOTENCY_TTL`] is not made again; empty is off.
     pub idempotency_key: Box<str>,
-    /// Deliver as a delta to those who asked for it.
+    /// Deliver as a delta to those who asked for it: as [`ChannelEvent::DeltaPublication`]. The patch is made on the way
+    /// to them, against what they received last.
     pub delta: bool,
     /// A publication whose version is not above the stream's is not made (only with history); 0 is off, and leaves the
     /// stream's version as it is.

@@ -10,7 +10,8 @@ use gyre_protocol::{
 };
 
 use super::{
-    Attached, Busy, BusyCommand, Live, Origin, Refusal, State, Subscriptions, Timers, subscribe::Grant,
+    Attached, Busy, BusyCommand, Live, Origin, Refusal, State, Subscriptions, Timers,
+    subscribe::{Grant, Wishes},
 };
 use crate::{
     channel::{ChannelName, ChannelOptions},
@@ -51,6 +52,7 @@ pub(super) struct Subscribing {
 struct Requested {
     channel: Box<str>,
     since: Option<StreamPosition>,
+    delta: bool,
 }
 
 #[derive(Debug)]
@@ -69,6 +71,8 @@ struct Wanted {
     options: Arc<ChannelOptions>,
     grant: SubscriptionGrant,
     since: Option<StreamPosition>,
+    /// Delta compression is wished for.
+    delta: bool,
 }
 
 impl Session {
@@ -87,6 +91,7 @@ impl Session {
             since: subscribe
                 .recover
                 .then(|| StreamPosition { offset: subscribe.offset, epoch: Epoch::new(&subscribe.epoch) }),
+            delta: subscribe.delta == crate::delta::FOSSIL,
         });
         let requested = requested.collect();
         if !request.token.is_empty() {
@@ -202,8 +207,9 @@ impl Session {
             busy: Some(Box::new(busy)),
             timers: Timers::connecting(stale_at, expire_at, &cx.now, limits),
         }));
-        for Wanted { channel, options, grant, since } in wanted {
-            let grant = Grant { grant, ..Grant::server_side(options, since) };
+        for Wanted { channel, options, grant, since, delta } in wanted {
+            let wishes = Wishes { delta, ..Wishes::default() };
+            let grant = Grant { grant, wishes, ..Grant::server_side(options, since) };
             self.begin_subscription(cx, Origin::Connect, channel, grant);
         }
         self.finish_connect(cx);
@@ -265,19 +271,21 @@ fn wanted_subscriptions(
     let mut wanted: Vec<Wanted> = Vec::with_capacity(granted.len());
     for ServerSubscription { channel, grant } in granted {
         let options = namespaces.options(&channel).ok_or(ClientError::UNKNOWN_CHANNEL)?.clone();
-        wanted.push(Wanted { channel: ChannelName::new(&channel), options, grant, since: None });
+        let channel = ChannelName::new(&channel);
+        wanted.push(Wanted { channel, options, grant, since: None, delta: false });
     }
     if let Some(personal) = cx.rules.connect.personal_channel.as_ref().filter(|_| !user.is_empty()) {
         let channel = namespaces.personal_channel(&personal.namespace, user);
         if !wanted.iter().any(|w| *w.channel == *channel) {
             let options = namespaces.options(&channel).ok_or(Disconnect::SERVER_ERROR)?.clone();
             let channel = ChannelName::new(&channel);
-            wanted.push(Wanted { channel, options, grant: SubscriptionGrant::default(), since: None });
+            let grant = SubscriptionGrant::default();
+            wanted.push(Wanted { channel, options, grant, since: None, delta: false });
         }
     }
-    for Requested { channel, since } in requested {
+    for Requested { channel, since, delta } in requested {
         if let Some(known) = wanted.iter_mut().find(|w| *w.channel == *channel) {
-            known.since = since;
+            (known.since, known.delta) = (since, delta);
             continue;
         }
         let options = namespaces.options(&channel).ok_or(Disconnect::BAD_REQUEST)?;
@@ -285,7 +293,7 @@ fn wanted_subscriptions(
             channel.len() <= cx.rules.limits.channel_length_max && cx.rules.client_channel(&channel).is_ok();
         if is_valid && cx.rules.may_subscribe(&channel, options, user) {
             let (channel, options) = (ChannelName::new(&channel), options.clone());
-            wanted.push(Wanted { channel, options, grant: SubscriptionGrant::default(), since });
+            wanted.push(Wanted { channel, options, grant: SubscriptionGrant::default(), since, delta });
         }
     }
     Ok(wanted)

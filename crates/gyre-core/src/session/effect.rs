@@ -6,6 +6,7 @@ use gyre_protocol::{ClientInfo, Epoch, Payload, PresenceStats, StreamPosition, S
 
 use crate::{
     channel::{ChannelName, MapRetention, SharedPollOptions},
+    hub::Activation,
     ports::{
         ConnectionClaims, EngineError, History, HistoryFilter, HookRefusal, MapHookGrant, MapHookRequest,
         MapState, NewEntry, NewPublication, PublishOptions, StateFilter, SubscriptionClaims, TokenError,
@@ -248,8 +249,8 @@ pub struct StreamRead {
 pub enum StreamPart {
     /// The position of the newest publication only.
     Top,
-    /// The newest publication.
-    Latest,
+    /// That many of the newest publications, the newest first.
+    Latest(usize),
     /// What follows a position, that many publications at most.
     Since(StreamPosition, usize),
 }
@@ -308,6 +309,8 @@ pub struct Subscribed {
     pub history: Option<History>,
     /// False if the requested position was refused by the engine (another epoch).
     pub is_continuous: bool,
+    /// The channel's number on this shard, from 1 ([`crate::hub::Hub::channel_id`]).
+    pub channel_id: u32,
 }
 
 /// Something for the driver to do after an input was handled.
@@ -321,13 +324,13 @@ pub enum Output {
     Ping,
     /// Do some work.
     Effect(EffectId, Effect),
-    /// The subscription is made: deliveries after this position (all, without one) may flow, and those held back are
-    /// looked at again. Comes right after the reply.
+    /// The subscription is made: deliveries may flow, and those held back are looked at again. Comes right after the
+    /// reply.
     Activate {
         /// Channel.
         channel: ChannelName,
-        /// Last position the client will know of.
-        position: Option<StreamPosition>,
+        /// What may flow, and in which form.
+        activation: Activation,
     },
     /// Nothing more will come: let the peer read what was sent, then end the connection.
     Finish,

@@ -21,6 +21,8 @@ use super::{
 };
 use crate::{
     channel::{Asker, ChannelName, ChannelOptions, MapOptions},
+    filter::Filter,
+    hub::Activation,
     ports::{EngineError, History, HistoryFilter, MapState, StateFilter},
     rules::Context,
     stream::{continues, is_recovered},
@@ -39,6 +41,8 @@ pub(crate) struct CatchUp {
     started: Instant,
     /// Data from the token, for the live reply.
     data: Payload,
+    /// Only entries and changes that match are told.
+    filter: Option<Box<Filter>>,
     deliver_joins: bool,
     /// The position of the first page, or the one the client named: what follows it comes from the stream.
     frozen: Option<StreamPosition>,
@@ -84,6 +88,17 @@ enum Waiting {
 impl CatchUp {
     fn map(&self) -> Option<&MapOptions> {
         self.options.map.as_ref()
+    }
+
+    /// True if the client is told of a publication.
+    fn lets(&self, publication: &Publication) -> bool {
+        self.filter.as_ref().is_none_or(|filter| filter.matches(&publication.tags))
+    }
+
+    /// Those of the publications that the client is told of.
+    fn told(&self, mut publications: Vec<Arc<Publication>>) -> Vec<Arc<Publication>> {
+        publications.retain(|publication| self.lets(publication));
+        publications
     }
 
     fn has_timed_out(&self, now: Instant, factor: u32) -> bool {
@@ -187,6 +202,7 @@ impl Session {
         let catch_up = CatchUp {
             started: cx.now.instant,
             data: granted.grant.data,
+            filter: granted.filter,
             deliver_joins: negotiated.push_join_leave,
             frozen: match &wanted.step {
                 Step::State { .. } => None,
@@ -251,7 +267,8 @@ impl Session {
             return self.refuse_map(command, ClientError::UNRECOVERABLE_POSITION);
         }
         // What is newer comes by the stream.
-        let page = entries.into_iter().filter(|entry| entry.offset <= frozen.offset).collect();
+        let is_told = |entry: &Arc<Publication>| entry.offset <= frozen.offset && catch_up.lets(entry);
+        let page: Vec<_> = entries.into_iter().filter(is_told).collect();
         let has_stream = catch_up.map().is_some_and(|map| map.retention.stream().is_some());
         let is_last = cursor.is_empty();
         if is_last && !has_stream {
@@ -295,7 +312,7 @@ impl Session {
             phase: PHASE_STREAM,
             offset: history.publications.last().map_or(since.offset, |last| last.offset),
             epoch: history.top.epoch,
-            publications: history.publications,
+            publications: catch_up.told(history.publications),
             ..SubscribeResult::default()
         };
         self.reply(command.id, ReplyBody::Subscribe(Box::new(result)));
@@ -350,6 +367,7 @@ impl Session {
         let state = std::mem::replace(&mut subscription.state, SubscriptionState::Active);
         let SubscriptionState::CatchUp(catch_up) = state else { return };
         let position = history.as_ref().map(|history| history.top.clone());
+        let publications = history.map_or_else(Vec::new, |history| catch_up.told(history.publications));
         let told = position.clone().or(catch_up.frozen).unwrap_or_default();
         let result = SubscribeResult {
             // Spec-deviation: the reference never tells that a map subscription expires.
@@ -358,7 +376,7 @@ impl Session {
             recoverable: position.is_some(),
             epoch: told.epoch,
             offset: told.offset,
-            publications: history.map_or_else(Vec::new, |history| history.publications),
+            publications,
             state: catch_up.page,
             data: catch_up.data,
             was_recovering: command.is_recovering,
@@ -366,7 +384,8 @@ impl Session {
             ..SubscribeResult::default()
         };
         self.reply(command.id, ReplyBody::Subscribe(Box::new(result)));
-        self.let_flow(cx, &command.channel, position);
+        let activation = Activation { position, filter: catch_up.filter, ..Activation::default() };
+        self.let_flow(cx, &command.channel, activation);
         if let Some(subscription) = self.live().and_then(|live| live.subscriptions.get(&command.channel))
             && subscription.features.presence
         {

@@ -7,6 +7,7 @@ use hashbrown::HashMap;
 
 use crate::{
     channel::{ChannelName, MapRetention},
+    hub::Activation,
     session::{Effect, EffectId, map::CatchUp, shared_poll::Tracked},
 };
 
@@ -79,6 +80,8 @@ pub(crate) struct PendingSubscription {
     pub(crate) recovery: Recovery,
     /// The stream's top when it was read: what the client will have seen once it has the result.
     pub(crate) top: StreamPosition,
+    /// How it goes on once the client has the result; the position is set then.
+    pub(crate) activation: Activation,
     pub(crate) reject_unrecovered: bool,
 }
 

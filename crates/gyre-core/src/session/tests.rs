@@ -115,7 +115,8 @@ impl Script {
                 Effect::Verify { .. } => Outcome::Verified(self.subscription.clone().map(Box::new)),
                 Effect::Subscribe { channel, request } => {
                     let read = request.stream.map(|_| self.history.clone()).transpose();
-                    let result = read.map(|history| Subscribed { history, is_continuous: true });
+                    let result =
+                        read.map(|history| Subscribed { history, is_continuous: true, channel_id: 7 });
                     Outcome::Subscribed { channel, result }
                 }
                 Effect::ReadMapState { .. } => Outcome::MapState(Ok(self.map_state.clone())),
@@ -370,7 +371,7 @@ fn recovery_is_whole_or_refused() {
         );
         let sent = script.send(&command).unwrap();
         let position = sent.iter().find_map(|output| match output {
-            Output::Activate { position, .. } => position.clone(),
+            Output::Activate { activation, .. } => activation.position.clone(),
             _ => None,
         });
         (json(&sent), position.map(|position| position.offset))
@@ -469,3 +470,5 @@ fn calls_ask_for_rights() {
     assert_eq!(send(r#"{"send":{"data":1}}"#).err(), Some(Disconnect::NOT_AVAILABLE));
     assert_eq!(send(r#"{"id":2}"#).err(), Some(Disconnect::BAD_REQUEST));
 }
+
+mod features;

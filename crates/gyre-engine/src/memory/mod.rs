@@ -169,7 +169,7 @@ impl Broker for MemoryEngine {
         options: PublishOptions,
     ) -> Answer<Result<Published, EngineError>> {
         let (mut stripe, now) = self.stripe(channel);
-        let PublishOptions { history, idempotency_key, version, version_epoch, .. } = options;
+        let PublishOptions { history, idempotency_key, delta, version, version_epoch } = options;
         if let Some(position) = stripe.idempotency.find(channel, &idempotency_key, now) {
             return Answer::Ready(Ok(Published { position, is_suppressed: true }));
         }
@@ -188,7 +188,11 @@ impl Broker for MemoryEngine {
         };
         let position = StreamPosition { offset: publication.offset, epoch: publication.epoch.clone() };
         stripe.idempotency.remember(channel, idempotency_key, position.clone(), now);
-        self.sink.deliver(channel, ChannelEvent::Publication(publication));
+        let event = match delta {
+            true => ChannelEvent::DeltaPublication(publication),
+            false => ChannelEvent::Publication(publication),
+        };
+        self.sink.deliver(channel, event);
         drop(stripe);
         Answer::Ready(Ok(Published { position, is_suppressed: false }))
     }

@@ -404,6 +404,7 @@ fn options(options: &Section, channel: &Section) -> ChannelOptions {
         allow_delta_fossil: options.list("allowed_delta_types").iter().any(|kind| kind == "fossil"),
         delta_publish: options.bool("delta_publish"),
         allow_tags_filter: options.bool("allow_tags_filter"),
+        allow_channel_compaction: options.bool("allow_channel_compaction"),
         subscribe: SubscribeRights {
             client: options.bool("allow_subscribe_for_client"),
             anonymous: options.bool("allow_subscribe_for_anonymous"),

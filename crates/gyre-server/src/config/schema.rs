@@ -237,6 +237,7 @@ macro_rules! channel_options {
             key("allowed_delta_types", List, ""),
             key("delta_publish", Bool, ""),
             key("allow_tags_filter", Bool, ""),
+            key("allow_channel_compaction", Bool, ""),
             key("allow_subscribe_for_client", Bool, ""),
             key("allow_subscribe_for_anonymous", Bool, ""),
             key("allow_publish_for_client", Bool, ""),

@@ -133,6 +133,25 @@ fn check_order(fixture: &Fixture, channel: &ChannelName, mut published: Vec<(Str
     assert_eq!(fixture.all(channel, history_of(PUBLISHERS * PUBLICATIONS)).publications, delivered);
 }
 
+/// Whether the publisher wants patches travels with the publication, in the history and outside of it, and changes nothing
+/// else.
+pub fn wish_for_delta_arrives(fixture: Fixture) {
+    let channel = fixture.channel("a");
+    for (i, delta) in [true, false, true].into_iter().enumerate() {
+        for history in [None, Some(history_of(10))] {
+            fixture.publish(&channel, "1", PublishOptions { delta, history, ..PublishOptions::default() });
+            let (publication, wished) = match &*fixture.delivered(&channel) {
+                [ChannelEvent::DeltaPublication(publication)] => (publication.clone(), true),
+                [ChannelEvent::Publication(publication)] => (publication.clone(), false),
+                events => panic!("one publication was made, delivered was {events:?}"),
+            };
+            let offset = if history.is_some() { i as u64 + 1 } else { 0 };
+            assert_eq!((wished, publication.offset, publication.delta), (delta, offset, false));
+            assert_eq!(publication.data, payload("1"));
+        }
+    }
+}
+
 /// Joins and leaves arrive in the order they were published in, between the publications they were published between.
 pub fn joins_and_leaves_keep_their_order(fixture: Fixture) {
     let channel = fixture.channel("a");

@@ -99,7 +99,9 @@ impl Fixture {
     /// Like [`Fixture::delivered`], where only publications are expected.
     pub fn delivered_publications(&self, channel: &ChannelName) -> Vec<Arc<Publication>> {
         let only_publication = |event| match event {
-            ChannelEvent::Publication(publication) => publication,
+            ChannelEvent::Publication(publication) | ChannelEvent::DeltaPublication(publication) => {
+                publication
+            }
             other => panic!("only publications were made, {other:?} was delivered"),
         };
         self.delivered(channel).into_iter().map(only_publication).collect()

@@ -27,6 +27,7 @@ macro_rules! engine_suite {
                 publication_arrives_as_it_was_made,
                 publication_without_history_has_no_position,
                 concurrent_publications_have_one_order,
+                wish_for_delta_arrives,
                 joins_and_leaves_keep_their_order,
             }
             history {

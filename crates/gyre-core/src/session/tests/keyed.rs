@@ -97,7 +97,7 @@ fn a_map_is_read_and_followed() {
     script.history = Ok(History { publications: vec![publication(6), publication(7)], top });
     let sent = script.send(&next(2, "c", 5, "e")).unwrap();
     let position = sent.iter().find_map(|output| match output {
-        Output::Activate { position, .. } => position.clone(),
+        Output::Activate { activation, .. } => activation.position.clone(),
         _ => None,
     });
     assert_eq!(position.map(|position| position.offset), Some(7));

@@ -1,0 +1,79 @@
+//! Delta compression: a publication as a patch against the one before it.
+//!
+//! Knows payloads and publications, not who holds what: that is the hub's for live deliveries, and the session's for what
+//! is recovered.
+
+#[cfg(test)]
+pub(crate) mod apply;
+mod fossil;
+
+use std::sync::Arc;
+
+use gyre_protocol::{Payload, Publication};
+
+pub use fossil::patch;
+
+/// The delta algorithm of the protocol.
+pub const FOSSIL: &str = "fossil";
+
+/// The publication with a patch against `base` for data; `None` if the patch would not be shorter than the data. Removals
+/// are never patched.
+///
+/// Spec: centrifugal.dev, "Delta compression in channels"
+pub fn patched(base: &Publication, publication: &Publication) -> Option<Publication> {
+    if publication.removed || base.removed {
+        return None;
+    }
+    let patch = patch(base.data.bytes(), publication.data.bytes())?;
+    Some(Publication { data: Payload::new(patch), delta: true, ..publication.clone() })
+}
+
+/// Publications in the order of their stream, each but the first as a patch against the one before it where that is
+/// shorter.
+pub fn chained(publications: &[Arc<Publication>]) -> Vec<Arc<Publication>> {
+    let rest = publications
+        .windows(2)
+        .map(|pair| patched(&pair[0], &pair[1]).map_or_else(|| pair[1].clone(), Arc::new));
+    publications.iter().take(1).cloned().chain(rest).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn publication(data: &str) -> Arc<Publication> {
+        Arc::new(Publication { data: Payload::new(data.to_owned()), ..Publication::default() })
+    }
+
+    /// Each link of a chain gives its data when it is applied to the link before it; what would not be shorter is whole.
+    #[test]
+    fn chains_can_be_followed() {
+        let text = |n: u32| format!("{{\"text\":\"some quite long and constant text\",\"n\":{n}}}");
+        let datas = [text(1), text(2), "7".into(), text(3), text(4)];
+        let publications: Vec<_> = datas.iter().map(|data| publication(data)).collect();
+        let chain = chained(&publications);
+        assert_eq!(
+            chain.iter().map(|link| link.delta).collect::<Vec<_>>(),
+            [false, true, false, false, true]
+        );
+        let mut held: Vec<u8> = Vec::new();
+        for (link, data) in chain.iter().zip(&datas) {
+            held = match link.delta {
+                true => apply::apply(&held, link.data.bytes()).unwrap(),
+                false => link.data.bytes().to_vec(),
+            };
+            assert_eq!(held, data.as_bytes());
+        }
+        assert!(chained(&[]).is_empty());
+    }
+
+    /// A removal has no data to be patched, and is no base.
+    #[test]
+    fn removals_are_not_patched() {
+        let data = publication("\"some quite long and constant text\"");
+        let removal = Publication { removed: true, ..(*data).clone() };
+        assert!(patched(&data, &data).is_some());
+        assert_eq!(patched(&data, &removal), None);
+        assert_eq!(patched(&removal, &data), None);
+    }
+}
