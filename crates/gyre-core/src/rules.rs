@@ -2,6 +2,8 @@
 
 use std::time::Instant;
 
+use gyre_protocol::{ClientError, Disconnect};
+
 use crate::{channel::Namespaces, limits::Limits};
 
 /// Limits, namespaces and the rules of connecting.
@@ -33,6 +35,28 @@ pub struct ConnectRules {
     pub include_server_time: bool,
     /// `client.subscribe_to_user_personal_channel`.
     pub personal_channel: Option<PersonalChannel>,
+    /// `client.connect_code_to_unidirectional_disconnect`: codes of errors, and what stands for them.
+    pub unidirectional_disconnects: Vec<(u32, Disconnect)>,
+}
+
+impl ConnectRules {
+    /// What ends a unidirectional connection whose connect failed with that error.
+    ///
+    /// Spec: client protocol, "Unidirectional transports"
+    pub fn unidirectional_disconnect(&self, error: &ClientError) -> Disconnect {
+        if let Some((_, disconnect)) =
+            self.unidirectional_disconnects.iter().find(|(code, _)| *code == error.code)
+        {
+            return disconnect.clone();
+        }
+        match error.code {
+            // Token expired, and the expiry it names has passed.
+            109 | 110 => Disconnect::EXPIRED,
+            111 => Disconnect::TOO_MANY_REQUESTS,
+            103 => Disconnect::PERMISSION_DENIED,
+            _ => Disconnect::SERVER_ERROR,
+        }
+    }
 }
 
 /// The channel every identified user is subscribed to.

@@ -15,6 +15,7 @@ mod mailbox;
 mod node;
 pub mod ops;
 mod polls;
+mod sessions;
 mod shard;
 mod users;
 
@@ -22,7 +23,8 @@ pub use clock::now;
 pub use directory::Directory;
 pub use node::{Node, NodeInfo, Ports};
 pub use polls::CONCURRENCY as POLL_CONCURRENCY;
+pub use sessions::Received;
 pub use shard::{
-    ConnectionId, ConnectionOptions, Fed, Flushed, Link, LocalShard, PingTimes, Queue, Setup, ShardSnapshot,
-    SimulatedShard, TransportKind, run_shards,
+    Commands, ConnectionId, ConnectionOptions, Fed, Flushed, Link, LocalShard, PingTimes, Queue, Setup,
+    ShardSnapshot, SimulatedShard, TransportKind, run_shards,
 };

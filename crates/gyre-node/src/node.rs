@@ -12,7 +12,7 @@ use gyre_core::{
 };
 use tokio::sync::oneshot;
 
-use crate::{directory::Directory, polls::Polls, shard::ShardState, users::Users};
+use crate::{directory::Directory, polls::Polls, sessions::Sessions, shard::ShardState, users::Users};
 
 /// The ports a node works with.
 #[derive(Clone)]
@@ -50,6 +50,7 @@ pub struct Node {
     pub(crate) directory: Arc<Directory>,
     pub(crate) users: Users,
     pub(crate) polls: Arc<Polls>,
+    pub(crate) sessions: Sessions,
     /// Connections on all shards, for `client.connection_limit`.
     pub(crate) connections: AtomicUsize,
     /// Where answers that have to be waited for are waited for.
@@ -84,6 +85,7 @@ impl Node {
             directory,
             users: Users::default(),
             polls,
+            sessions: Sessions::default(),
             connections: AtomicUsize::new(0),
             control,
             rules: ArcSwap::from_pointee(rules),

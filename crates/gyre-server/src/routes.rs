@@ -18,7 +18,9 @@ use gyre_node::{ConnectionOptions, LocalShard, TransportKind};
 use gyre_protocol::codec::Encoding;
 use gyre_transport::{
     http::{OriginPolicy, Peer, Request, Response, Service, full, status},
-    quic, websocket, webtransport,
+    quic,
+    streaming::{self, emulation},
+    websocket, webtransport,
 };
 
 use crate::{
@@ -32,6 +34,12 @@ use crate::{
 pub struct Routes {
     /// `websocket.handler_prefix`, unless disabled.
     pub websocket: Option<Prefixed<websocket::Settings>>,
+    /// `uni_websocket.handler_prefix`, if enabled.
+    pub uni_websocket: Option<Prefixed<websocket::UnidirectionalSettings>>,
+    /// The prefixes of `sse`, `http_stream`, `uni_sse` and `uni_http_stream`: those that are enabled.
+    pub streaming: Vec<Prefixed<streaming::Settings>>,
+    /// `emulation.handler_prefix`, if `sse` or `http_stream` is enabled.
+    pub emulation: Option<Prefixed<emulation::Settings>>,
     /// `webtransport.handler_prefix`, if enabled.
     pub webtransport: Option<Prefixed<WebTransportSettings>>,
     /// `http_api.handler_prefix`, unless disabled.
@@ -86,6 +94,12 @@ pub struct Prefixed<T> {
     pub served: T,
 }
 
+impl<T> Prefixed<T> {
+    fn is_at(&self, path: &str) -> bool {
+        *self.prefix == *path
+    }
+}
+
 /// Which endpoints a listener has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Scope {
@@ -115,14 +129,26 @@ impl Router {
         let path = request.uri().path();
         let is = |prefix: &Option<Box<str>>| prefix.as_deref() == Some(path);
         if self.scope.client {
-            if let Some(websocket) = routes.websocket.as_ref().filter(|websocket| *websocket.prefix == *path)
-            {
-                return self.websocket(request, &websocket.served);
+            if let Some(websocket) = routes.websocket.as_ref().filter(|websocket| websocket.is_at(path)) {
+                return self.websocket(request, |request, user| {
+                    websocket::serve(request, &self.shard, &websocket.served, user)
+                });
+            }
+            if let Some(websocket) = routes.uni_websocket.as_ref().filter(|websocket| websocket.is_at(path)) {
+                return self.websocket(request, |request, user| {
+                    websocket::serve_unidirectional(request, &self.shard, &websocket.served, user)
+                });
+            }
+            if let Some(stream) = routes.streaming.iter().find(|stream| stream.is_at(path)) {
+                return self.stream(request, &stream.served).await;
+            }
+            if let Some(emulation) = routes.emulation.as_ref().filter(|emulation| emulation.is_at(path)) {
+                return self.emulation(request, &emulation.served).await;
             }
             if is(&routes.init) {
                 return self.init(&request);
             }
-            if routes.webtransport.as_ref().is_some_and(|webtransport| *webtransport.prefix == *path) {
+            if routes.webtransport.as_ref().is_some_and(|webtransport| webtransport.is_at(path)) {
                 return status(StatusCode::BAD_REQUEST, "this endpoint speaks WebTransport over HTTP/3\n");
             }
             if let Some(response) = routes.extra.as_ref().and_then(|extra| extra.answer(&request)) {
@@ -147,12 +173,34 @@ impl Router {
         status(StatusCode::NOT_FOUND, "404 page not found\n")
     }
 
-    fn websocket(&self, request: Request, settings: &websocket::Settings) -> Response {
+    fn websocket(
+        &self,
+        request: Request,
+        serve: impl FnOnce(Request, Option<Box<str>>) -> Response,
+    ) -> Response {
         if !self.admits_connection() {
             return status(StatusCode::SERVICE_UNAVAILABLE, "");
         }
         let user = self.header_user(request.headers());
-        websocket::serve(request, &self.shard, settings, user)
+        serve(request, user)
+    }
+
+    /// A connection over plain HTTP. Foreign pages are served, but may not read the answer.
+    async fn stream(&self, request: Request, settings: &streaming::Settings) -> Response {
+        if !streaming::is_preflight(request.method()) && !self.admits_connection() {
+            return status(StatusCode::SERVICE_UNAVAILABLE, "");
+        }
+        let (headers, user) = (request.headers().clone(), self.header_user(request.headers()));
+        let mut response = streaming::serve(request, &self.shard, settings, user).await;
+        self.routes.origins.add_cors(&headers, response.headers_mut());
+        response
+    }
+
+    async fn emulation(&self, request: Request, settings: &emulation::Settings) -> Response {
+        let headers = request.headers().clone();
+        let mut response = emulation::serve(request, self.shard.node(), settings).await;
+        self.routes.origins.add_cors(&headers, response.headers_mut());
+        response
     }
 
     /// Limits of the node on new connections, checked before any protocol.
@@ -170,20 +218,25 @@ impl Router {
     /// True if some endpoint answers that path.
     fn has_endpoint(&self, path: &str) -> bool {
         let routes = &*self.routes;
-        let prefixes = [routes.websocket.as_ref().map(|websocket| &websocket.prefix)].into_iter().chain([
+        let prefixes = [
+            routes.websocket.as_ref().map(|websocket| &websocket.prefix),
+            routes.uni_websocket.as_ref().map(|websocket| &websocket.prefix),
+            routes.emulation.as_ref().map(|emulation| &emulation.prefix),
             routes.health.as_ref(),
             routes.init.as_ref(),
             routes.prometheus.as_ref(),
-        ]);
+        ];
         let is_api = |api: &Prefixed<HttpApi>| Endpoint::of_path(path, &api.prefix).is_some();
-        prefixes.flatten().any(|prefix| **prefix == *path) || routes.api.as_ref().is_some_and(is_api)
+        prefixes.into_iter().flatten().any(|prefix| **prefix == *path)
+            || routes.streaming.iter().any(|stream| stream.is_at(path))
+            || routes.api.as_ref().is_some_and(is_api)
     }
 
     /// How a session asked for over HTTP/3 is served.
     fn webtransport(&self, head: &RequestHead) -> Result<webtransport::Options, StatusCode> {
         let (path, query) = head.path.split_once('?').unwrap_or((&head.path, ""));
         let Some(Prefixed { served: settings, .. }) =
-            self.routes.webtransport.as_ref().filter(|webtransport| *webtransport.prefix == *path)
+            self.routes.webtransport.as_ref().filter(|webtransport| webtransport.is_at(path))
         else {
             return Err(match self.has_endpoint(path) {
                 true => StatusCode::METHOD_NOT_ALLOWED,

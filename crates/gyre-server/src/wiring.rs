@@ -15,6 +15,7 @@ use gyre_node::{Directory, LocalShard, Node, NodeInfo, Ports, run_shards};
 use gyre_transport::{
     http::{self, Addresses, Front, Shutdown, bind_check, bind_tcp, bind_udp, serve_listener},
     quic,
+    streaming::emulation,
     tls::{self, CertificateResolver},
     websocket,
 };
@@ -390,6 +391,25 @@ fn routes(resolved: &Resolved, node: &Arc<Node>, extra: Option<Arc<dyn Extra>>) 
                 origins: resolved.origins.clone(),
                 compression: options.compression,
             },
+        }),
+        uni_websocket: resolved.uni_websocket.as_ref().map(|options| Prefixed {
+            prefix: options.socket.prefix.clone(),
+            served: websocket::UnidirectionalSettings {
+                compression: options.socket.compression,
+                message_bytes_max: options.socket.message_bytes_max,
+                origins: resolved.origins.clone(),
+                has_closing_handshake: !options.disable_closing_handshake,
+                announces_disconnect: !options.disable_disconnect_push,
+            },
+        }),
+        streaming: resolved
+            .streaming
+            .iter()
+            .map(|options| Prefixed { prefix: options.prefix.clone(), served: options.settings.clone() })
+            .collect(),
+        emulation: resolved.emulation.as_ref().map(|options| Prefixed {
+            prefix: options.prefix.clone(),
+            served: emulation::Settings { request_bytes_max: options.request_bytes_max },
         }),
         webtransport: resolved.webtransport.as_ref().map(|options| Prefixed {
             prefix: options.prefix.clone(),

@@ -21,17 +21,15 @@ pub(crate) enum Pumped {
 /// Hands in the commands of one frame. Undecodable bytes end the connection with 3501; the commands before them have
 /// taken effect.
 pub(crate) fn pump_frame(shard: &LocalShard, id: ConnectionId, encoding: Encoding, frame: &[u8]) -> Pumped {
-    let end = frame.as_ptr_range().end as usize;
-    for command in encoding.split_frame(frame) {
-        let decoded = command.and_then(|bytes| Ok((bytes, encoding.decode_command(bytes)?)));
-        let (bytes, command) = match decoded {
-            Ok(decoded) => decoded,
+    let mut commands = encoding.split_frame(frame);
+    while let Some(command) = commands.next() {
+        match command.and_then(|bytes| encoding.decode_command(bytes)) {
+            Ok(command) => match shard.command(id, command) {
+                Fed::Open => {}
+                Fed::Over => return Pumped::Over,
+                Fed::Busy => return Pumped::Busy(commands.rest().len()),
+            },
             Err(error) => return undecodable(shard, id, &error),
-        };
-        match shard.command(id, command) {
-            Fed::Open => {}
-            Fed::Over => return Pumped::Over,
-            Fed::Busy => return Pumped::Busy(end - bytes.as_ptr_range().end as usize),
         }
     }
     Pumped::Open

@@ -30,6 +30,8 @@ pub enum Framing {
     WebSocket,
     /// A byte stream: JSON ends with a line feed, Protobuf begins with its length.
     Stream,
+    /// One server-sent event each (WHATWG HTML section 9.2.6). JSON only.
+    EventStream,
 }
 
 /// Who may speak.
@@ -81,6 +83,7 @@ impl WireForm {
             (Framing::WebSocket, Encoding::Protobuf) => b"\x82\x01\x00",
             (Framing::Stream, Encoding::Json) => b"{}\n",
             (Framing::Stream, Encoding::Protobuf) => b"\x00",
+            (Framing::EventStream, _) => b"data: {}\n\n",
         })
     }
 
@@ -111,20 +114,35 @@ impl WireForm {
         let mut start = HEADER_BYTES_MAX;
         if self.encoding == Encoding::Protobuf {
             start = put_varint_before(&mut frame, start);
-        } else if self.framing == Framing::Stream {
-            frame.push(b'\n');
         }
-        if self.framing == Framing::WebSocket {
-            let compressed =
-                self.deflate.and_then(|deflate| deflate.compress(&frame[start..], HEADER_BYTES_MAX));
-            let first = self.first_byte() | if compressed.is_some() { RSV1 } else { 0 };
-            if let Some(compressed) = compressed {
-                (frame, start) = (compressed, HEADER_BYTES_MAX);
+        match (self.framing, self.encoding) {
+            (Framing::WebSocket, _) => {
+                let compressed =
+                    self.deflate.and_then(|deflate| deflate.compress(&frame[start..], HEADER_BYTES_MAX));
+                let first = self.first_byte() | if compressed.is_some() { RSV1 } else { 0 };
+                if let Some(compressed) = compressed {
+                    (frame, start) = (compressed, HEADER_BYTES_MAX);
+                }
+                start = put_websocket_header_before(&mut frame, start, first);
             }
-            start = put_websocket_header_before(&mut frame, start, first);
+            (Framing::Stream, Encoding::Json) => frame.push(b'\n'),
+            (Framing::Stream, Encoding::Protobuf) => {}
+            (Framing::EventStream, _) => start = make_event(&mut frame, start),
         }
         Ok(Bytes::from(frame).slice(start..))
     }
+}
+
+/// Makes an event of what follows `end`; returns where it starts. A carriage return would end the line: JSON has raw
+/// ones between its tokens only, where a space means the same.
+fn make_event(frame: &mut Vec<u8>, end: usize) -> usize {
+    const FIELD: &[u8] = b"data: ";
+    for byte in frame[end..].iter_mut().filter(|byte| **byte == b'\r') {
+        *byte = b' ';
+    }
+    frame.extend_from_slice(b"\n\n");
+    frame[end - FIELD.len()..end].copy_from_slice(FIELD);
+    end - FIELD.len()
 }
 
 /// Writes the length of what follows `end` as a varint that ends there; returns where it starts.
@@ -164,7 +182,42 @@ fn put_websocket_header_before(frame: &mut [u8], end: usize, first: u8) -> usize
 
 #[cfg(test)]
 mod tests {
+    use gyre_protocol::{Payload, Publication, PushBody};
+
     use super::*;
+
+    /// The same publication in every form of a stream. Its payload holds what could break an event: line ends of all
+    /// kinds between the tokens, and a line end in a string, which is escaped already.
+    /// Spec: WHATWG HTML section 9.2.6
+    #[test]
+    fn streams_have_their_framings() {
+        let publication =
+            Publication { data: Payload::new("{\r\n\"é\":\r\"a\\r\"}"), ..Publication::default() };
+        let push = Push { channel: "c".into(), id: 0, body: PushBody::Publication(publication.into()) };
+        let form = |encoding, framing, direction, ascii| WireForm {
+            encoding,
+            framing,
+            direction,
+            ascii,
+            deflate: None,
+        };
+        let frame = |form: WireForm| String::from_utf8(form.push(&push).unwrap().into()).unwrap();
+        let (both, one_way) = (Direction::Bidirectional, Direction::Unidirectional);
+        assert_eq!(
+            frame(form(Encoding::Json, Framing::EventStream, both, false)),
+            "data: {\"push\":{\"channel\":\"c\",\"pub\":{\"data\":{ \"é\": \"a\\r\"}}}}\n\n"
+        );
+        assert_eq!(
+            frame(form(Encoding::Json, Framing::EventStream, one_way, true)),
+            "data: {\"channel\":\"c\",\"pub\":{\"data\":{ \"\\u00e9\": \"a\\r\"}}}\n\n"
+        );
+        assert_eq!(
+            frame(form(Encoding::Json, Framing::Stream, one_way, true)),
+            "{\"channel\":\"c\",\"pub\":{\"data\":{\r\"\\u00e9\":\r\"a\\r\"}}}\n"
+        );
+        let ping = form(Encoding::Json, Framing::EventStream, both, false).ping();
+        assert_eq!(ping, "data: {}\n\n");
+    }
 
     /// Header and length prefix sit right before the body at every size class, read back by hand.
     #[test]

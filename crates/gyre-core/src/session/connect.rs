@@ -5,8 +5,8 @@
 use std::{sync::Arc, time::Instant};
 
 use gyre_protocol::{
-    ClientError, ClientInfo, ConnectRequest, ConnectResult, Disconnect, Epoch, Expiry, Payload, ReplyBody,
-    StreamPosition, SubscribeResult,
+    ClientError, ClientInfo, ConnectRequest, ConnectResult, Disconnect, Epoch, Expiry, Payload, PushBody,
+    ReplyBody, StreamPosition, SubscribeResult,
 };
 
 use super::{
@@ -15,6 +15,7 @@ use super::{
 };
 use crate::{
     channel::{ChannelName, ChannelOptions},
+    hub::Direction,
     limits::EXPIRY_MAX,
     ports::{ConnectionClaims, ServerSubscription, SubscriptionGrant, TokenError},
     rules::{Context, Now},
@@ -127,8 +128,10 @@ impl Session {
                 self.identified(cx, stale_at, id, *claims, requested)
             }
             (Step::Authenticating, Outcome::Authenticated(Err(error))) => match error {
-                TokenError::Expired => self.refuse_connect(stale_at, id, ClientError::TOKEN_EXPIRED),
-                TokenError::Undecodable { .. } => self.refuse_connect(stale_at, id, ClientError::INTERNAL),
+                TokenError::Expired => self.refuse_connect(cx, stale_at, id, ClientError::TOKEN_EXPIRED),
+                TokenError::Undecodable { .. } => {
+                    self.refuse_connect(cx, stale_at, id, ClientError::INTERNAL)
+                }
                 TokenError::AnonymousNotAllowed => Err(Disconnect::PERMISSION_DENIED),
                 TokenError::Invalid { .. } | TokenError::Unverifiable { .. } => {
                     Err(Disconnect::INVALID_TOKEN)
@@ -157,14 +160,14 @@ impl Session {
         let token_channels = claims.subs.iter().map(|s| s.channel.clone()).collect();
         let wanted = match wanted_subscriptions(cx, &claims.user, claims.subs, requested) {
             Ok(wanted) => wanted,
-            Err(Refusal::Error(error)) => return self.refuse_connect(stale_at, id, error),
+            Err(Refusal::Error(error)) => return self.refuse_connect(cx, stale_at, id, error),
             Err(Refusal::Disconnect(disconnect)) => return Err(disconnect),
         };
         if wanted.len() > cx.rules.limits.channel_limit {
             return Err(Disconnect::CHANNEL_LIMIT);
         }
         if expire_at.is_some_and(|at| (at as f64) < cx.now.unix_seconds().floor()) {
-            return self.refuse_connect(stale_at, id, ClientError::EXPIRED);
+            return self.refuse_connect(cx, stale_at, id, ClientError::EXPIRED);
         }
         let user: Arc<str> = claims.user.into();
         let effect = self.effect(Effect::Attach { user: user.clone() });
@@ -186,12 +189,15 @@ impl Session {
         let client: Box<str> = self.client.to_string().into();
         let pings = self.pings == Pings::Protocol && !cx.rules.limits.ping_interval.is_zero();
         let limits = &cx.rules.limits;
+        let address = self.address.as_deref().cloned().unwrap_or_default();
         let result = ConnectResult {
             client: client.clone(),
             version: cx.rules.version.clone(),
             expiry: expiry(expire_at, &cx.now),
             ping: if pings { limits.ping_interval.as_secs() as u32 } else { 0 },
-            pong: pings,
+            pong: pings && self.direction == Direction::Bidirectional,
+            session: address.session,
+            node: address.node,
             time: if cx.rules.connect.include_server_time { cx.now.unix_ms as i64 } else { 0 },
             ..ConnectResult::default()
         };
@@ -245,14 +251,29 @@ impl Session {
         let BusyCommand::Connect(Subscribing { id, result, .. }) = busy.command else { return };
         live.timers.connected(&cx.now, &cx.rules.limits, pings, jitter);
         let channels: Vec<ChannelName> = live.subscriptions.channels().cloned().collect();
-        self.reply(id, ReplyBody::Connect(result));
+        match self.direction {
+            Direction::Bidirectional => self.reply(id, ReplyBody::Connect(result)),
+            Direction::Unidirectional => self.push(None, PushBody::Connect(result)),
+        }
         for channel in channels {
             self.activate(cx, &channel);
         }
     }
 
     /// Answers the connect with an error; the session accepts nothing after that.
-    fn refuse_connect(&mut self, stale_at: Instant, id: u32, error: ClientError) -> Result<(), Disconnect> {
+    ///
+    /// # Errors
+    /// The disconnect that stands for the error, on a unidirectional connection.
+    fn refuse_connect(
+        &mut self,
+        cx: &Context<'_>,
+        stale_at: Instant,
+        id: u32,
+        error: ClientError,
+    ) -> Result<(), Disconnect> {
+        if self.direction == Direction::Unidirectional {
+            return Err(cx.rules.connect.unidirectional_disconnect(&error));
+        }
         self.reply(id, ReplyBody::Error(error));
         self.outputs.push_back(super::Output::Finish);
         self.state = State::Unusable { stale_at };

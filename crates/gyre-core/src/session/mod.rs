@@ -33,7 +33,7 @@ use gyre_protocol::{
 pub use effect::*;
 pub use identity::ClientId;
 
-use crate::{channel::ChannelName, rules::Context};
+use crate::{channel::ChannelName, hub::Direction, rules::Context};
 use subscription::{Origin, Subscriptions};
 use timers::Timers;
 
@@ -43,8 +43,10 @@ pub struct Session {
     client: ClientId,
     encoding: Encoding,
     pings: Pings,
+    direction: Direction,
     jitter: u16,
     next_effect: u32,
+    address: Option<Box<SessionAddress>>,
     state: State,
     outputs: VecDeque<Output>,
 }
@@ -71,6 +73,19 @@ pub struct SessionOptions {
     pub jitter: u16,
     /// User named by a trusted header (`client.user_id_http_header`).
     pub header_user: Option<Box<str>>,
+    /// Unidirectional sessions take one connect and nothing else; what would be an error reply ends them.
+    pub direction: Direction,
+    /// Told to the client by the connect.
+    pub address: Option<Box<SessionAddress>>,
+}
+
+/// Where commands for a session are sent that do not come by its own connection. Whoever knows it may send them.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct SessionAddress {
+    /// A secret of the session.
+    pub session: Box<str>,
+    /// The node it lives on; empty where no command can come.
+    pub node: Box<str>,
 }
 
 #[derive(Debug)]
@@ -172,8 +187,10 @@ impl Session {
             client: options.client,
             encoding: options.encoding,
             pings: options.pings,
+            direction: options.direction,
             jitter: options.jitter,
             next_effect: 0,
+            address: options.address,
             state: State::Fresh { stale_at, header_user: options.header_user },
             outputs: VecDeque::new(),
         }
@@ -182,6 +199,11 @@ impl Session {
     /// Identifies the connection.
     pub fn client(&self) -> ClientId {
         self.client
+    }
+
+    /// Where commands for this session are sent that do not come by its own connection, if anywhere.
+    pub fn address(&self) -> Option<&SessionAddress> {
+        self.address.as_deref()
     }
 
     /// User id, once connected; empty for anonymous.

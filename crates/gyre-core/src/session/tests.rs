@@ -35,6 +35,10 @@ const START: u64 = 1_700_000_000_000;
 
 impl Script {
     fn new(change: impl FnOnce(&mut Rules)) -> Self {
+        Self::of(Direction::Bidirectional, change)
+    }
+
+    fn of(direction: Direction, change: impl FnOnce(&mut Rules)) -> Self {
         let mut rules = Rules::default();
         rules.connect.allow_anonymous_without_token = true;
         let options = ChannelOptions {
@@ -62,6 +66,8 @@ impl Script {
                 pings: Pings::Protocol,
                 jitter: 0,
                 header_user: None,
+                direction,
+                address: Some(Box::new(SessionAddress { session: "secret".into(), node: "here".into() })),
             },
         );
         let top = StreamPosition { offset: 5, epoch: Epoch::new("e") };
@@ -469,6 +475,45 @@ fn calls_ask_for_rights() {
     assert!(send(r#"{"id":2,"rpc":{"method":"m"}}"#).unwrap().contains(r#""code":108"#));
     assert_eq!(send(r#"{"send":{"data":1}}"#).err(), Some(Disconnect::NOT_AVAILABLE));
     assert_eq!(send(r#"{"id":2}"#).err(), Some(Disconnect::BAD_REQUEST));
+}
+
+/// A unidirectional connect is answered by a push that asks for no pongs, and pings need none.
+/// Spec: client protocol, "Unidirectional transports"
+#[test]
+fn unidirectional_connect_is_a_push() {
+    let mut script = Script::of(Direction::Unidirectional, |_| {});
+    let sent = json(&script.send(r#"{"id":1,"connect":{"token":"t"}}"#).unwrap());
+    assert!(sent.starts_with(r#"{"push":{"connect":{"client":""#), "{sent}");
+    assert!(sent.ends_with(r#""ping":25,"session":"secret","node":"here"}}}"#), "{sent}");
+    assert_eq!(json(&script.pass(Duration::from_secs(25)).unwrap()), "ping");
+    assert_eq!(json(&script.pass(Duration::from_secs(20)).unwrap()), "", "no pong is waited for");
+}
+
+/// What would be an error reply to a connect ends a unidirectional connection, with the configured code if there is
+/// one.
+/// Spec: client protocol, "Unidirectional transports"
+#[test]
+fn unidirectional_connect_errors_are_disconnects() {
+    let refused = |claims, change: fn(&mut Rules)| {
+        let mut script = Script::of(Direction::Unidirectional, change);
+        script.claims = claims;
+        script.send(r#"{"id":1,"connect":{"token":"t"}}"#).unwrap_err()
+    };
+    let claims_of = |channel: &str| {
+        let sub = crate::ports::ServerSubscription { channel: channel.into(), ..Default::default() };
+        ConnectionClaims { subs: vec![sub], ..ConnectionClaims::default() }
+    };
+    assert_eq!(refused(Err(TokenError::Expired), |_| {}), Disconnect::EXPIRED);
+    let past = ConnectionClaims { expire_at: Some(START as i64 / 1000 - 1), ..ConnectionClaims::default() };
+    assert_eq!(refused(Ok(past), |_| {}), Disconnect::EXPIRED);
+    assert_eq!(refused(Ok(claims_of("unknown:c")), |_| {}), Disconnect::SERVER_ERROR);
+    assert_eq!(refused(Err(TokenError::AnonymousNotAllowed), |_| {}), Disconnect::PERMISSION_DENIED);
+    let own = Disconnect { code: 4109, reason: "log in again".into() };
+    let configured = |rules: &mut Rules| {
+        let own = Disconnect { code: 4109, reason: "log in again".into() };
+        rules.connect.unidirectional_disconnects = vec![(109, own)];
+    };
+    assert_eq!(refused(Err(TokenError::Expired), configured), own);
 }
 
 mod features;

@@ -9,6 +9,7 @@ use gyre_protocol::{Disconnect, PushBody, Unsubscribe};
 use super::{Effect, Output, Pings, Session, State, subscription::SubscriptionState};
 use crate::{
     channel::ChannelName,
+    hub::Direction,
     limits::{EXPIRY_MAX, Limits},
     rules::{Context, Now},
 };
@@ -104,7 +105,9 @@ impl Session {
         }
         if is_due(timers.ping_at) {
             timers.ping_at = Some(now + cx.rules.limits.ping_interval);
-            timers.pong_by = Some(now + cx.rules.limits.pong_timeout);
+            if self.direction == Direction::Bidirectional {
+                timers.pong_by = Some(now + cx.rules.limits.pong_timeout);
+            }
             self.outputs.push_back(Output::Ping);
         }
         if let State::Live(live) = &mut self.state

@@ -91,6 +91,16 @@ impl Connection {
         self.settle(now);
     }
 
+    /// Gives up a response whose rest cannot be sent. Does nothing if the request is gone.
+    pub fn abort_response(&mut self, now: Instant, stream: StreamId) {
+        if !self.requests.contains(&stream) || self.session_index(stream).is_some() {
+            return;
+        }
+        self.transmits.push_back(Transmit::Reset { stream, code: Code::H3_INTERNAL_ERROR });
+        self.answered(stream);
+        self.settle(now);
+    }
+
     /// A bidirectional stream, before it is known what it is.
     pub(super) fn start(
         &mut self,

@@ -211,3 +211,21 @@ fn body_must_not_exceed_its_length() {
     assert!(peer.transmits().contains(&reset(0, Code::H3_MESSAGE_ERROR)));
     assert_eq!(peer.events().last(), Some(&Event::Cancelled { stream: 0 }));
 }
+
+/// A response that breaks off in its body is reset, and whatever is sent afterwards goes nowhere; the rest of the
+/// request is not wanted either.
+/// Spec: RFC 9114 section 4.1
+#[test]
+fn responses_can_be_aborted() {
+    let mut peer = Peer::new(Config::default());
+    peer.send(0, headers(&GET), false).unwrap();
+    peer.events();
+    peer.connection.respond(peer.now, 0, &ResponseHead::status(200), false);
+    peer.connection.send_body(peer.now, 0, b"part", false);
+    peer.transmits();
+    peer.connection.abort_response(peer.now, 0);
+    assert_eq!(peer.transmits(), [reset(0, Code::H3_INTERNAL_ERROR), stop(0, Code::H3_NO_ERROR)]);
+    peer.connection.send_body(peer.now, 0, b"late", true);
+    peer.connection.abort_response(peer.now, 0);
+    assert_eq!((peer.transmits(), peer.events()), (vec![], vec![]));
+}

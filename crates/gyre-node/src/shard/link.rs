@@ -3,6 +3,7 @@
 use bytes::Bytes;
 use gyre_core::{hub::WireForm, session::Pings};
 use gyre_protocol::Disconnect;
+use tokio::sync::oneshot;
 
 use crate::shard::Queue;
 
@@ -22,6 +23,19 @@ pub trait Link {
     /// The connect was refused with an error reply: once it is written, the peer is expected to leave. The link
     /// stops reading commands and closes in its transport's way if the peer stays.
     fn finish(&mut self);
+
+    /// Commands of the session came by another way than its connection. Only links of emulated transports have one;
+    /// others drop them.
+    fn receive(&mut self, _commands: Commands) {}
+}
+
+/// Commands that came for a session through [`crate::Node::receive`].
+#[derive(Debug)]
+pub struct Commands {
+    /// In the encoding of the session, in one frame.
+    pub frame: Bytes,
+    /// To be sent, or dropped, once they are handed in.
+    pub handled: oneshot::Sender<()>,
 }
 
 /// How far a flush came.
@@ -41,18 +55,47 @@ pub enum Flushed {
 pub enum TransportKind {
     WebSocket,
     WebTransport,
+    Sse,
+    HttpStream,
+    UniWebSocket,
+    UniSse,
+    UniHttpStream,
 }
 
 impl TransportKind {
     /// All of them, in the order of their numbers.
-    pub const ALL: [Self; 2] = [Self::WebSocket, Self::WebTransport];
+    pub const ALL: [Self; 7] = [
+        Self::WebSocket,
+        Self::WebTransport,
+        Self::Sse,
+        Self::HttpStream,
+        Self::UniWebSocket,
+        Self::UniSse,
+        Self::UniHttpStream,
+    ];
 
     /// The name in metrics, logs and hook requests.
     pub fn name(self) -> &'static str {
         match self {
             Self::WebSocket => "websocket",
             Self::WebTransport => "webtransport",
+            Self::Sse => "sse",
+            Self::HttpStream => "http_stream",
+            Self::UniWebSocket => "uni_websocket",
+            Self::UniSse => "uni_sse",
+            Self::UniHttpStream => "uni_http_stream",
         }
+    }
+
+    /// True where the client's commands come by requests of their own, addressed to its session.
+    pub fn is_emulated(self) -> bool {
+        matches!(self, Self::Sse | Self::HttpStream)
+    }
+
+    /// True if clients of it are told an address of their session. It also names a unidirectional session to
+    /// operations.
+    pub fn has_session_address(self) -> bool {
+        !matches!(self, Self::WebSocket | Self::WebTransport)
     }
 }
 

@@ -15,16 +15,17 @@ use gyre_core::{
     hub::{Hub, KeyedHub, Outbox, Place, Slot, WireForm},
     ports::ChannelEvent,
     rules::{self, Now, Rules},
-    session::{ClientId, Session, SessionOptions},
+    session::{ClientId, Session, SessionAddress, SessionOptions},
 };
 use gyre_protocol::{Command, Disconnect, Push, PushBody, codec::Encoding};
 use hashbrown::HashMap;
 use slab::Slab;
 
 use super::{
-    ConnectionId, ConnectionOptions, Fed, Flushed, Link, Queue, TransportKind, link::Frame, wheel::Wheel,
+    Commands, ConnectionId, ConnectionOptions, Fed, Flushed, Link, Queue, TransportKind, link::Frame,
+    wheel::Wheel,
 };
-use crate::{clock, events, mailbox::Message, node::Node};
+use crate::{clock, events, mailbox::Message, node::Node, sessions::SessionPlace};
 
 /// One shard's connections, hub and timers.
 pub(crate) struct ShardState {
@@ -155,6 +156,8 @@ impl ShardState {
                 pings: options.pings,
                 jitter: rand::random(),
                 header_user: options.header_user,
+                direction: options.form.direction,
+                address: options.transport.has_session_address().then(|| self.new_address(options.transport)),
             },
         );
         self.generation = self.generation.wrapping_add(1);
@@ -175,11 +178,32 @@ impl ShardState {
         });
         self.counters.accepted[options.transport as usize] += 1;
         let slot = slot as Slot;
+        let id = ConnectionId { slot, generation: self.generation };
         self.arm(slot);
+        if options.transport.is_emulated()
+            && let Some(address) = self.connections.slots[slot as usize].session.address()
+        {
+            self.node.sessions.enter(&address.session, SessionPlace { shard: self.index, id });
+        }
         if self.is_shutting_down {
             self.close(slot, &Disconnect::SHUTDOWN, now);
         }
-        ConnectionId { slot, generation: self.generation }
+        id
+    }
+
+    /// An address nobody can guess.
+    fn new_address(&self, transport: TransportKind) -> Box<SessionAddress> {
+        Box::new(SessionAddress {
+            session: ClientId::from_random(rand::random()).to_string().into(),
+            node: if transport.is_emulated() { self.node.info.uid.clone() } else { Box::default() },
+        })
+    }
+
+    /// Gives commands to the transport of the session they are for.
+    pub(crate) fn receive(&mut self, id: ConnectionId, commands: Commands) {
+        if let Some(connection) = self.connections.get_mut(id).filter(|c| c.phase == Phase::Open) {
+            connection.link.receive(commands);
+        }
     }
 
     pub(crate) fn command(&mut self, id: ConnectionId, command: Command<'_>) -> Fed {
@@ -312,6 +336,11 @@ impl ShardState {
     /// Gives back everything a session holds.
     fn forget_session(&mut self, slot: Slot, now: Now) {
         let Some(connection) = self.connections.slots.get_mut(slot as usize) else { return };
+        if connection.transport.is_emulated()
+            && let Some(address) = connection.session.address()
+        {
+            self.node.sessions.leave(&address.session);
+        }
         if let Some(user) = connection.session.user().cloned() {
             self.detach(slot, &user);
         }

@@ -188,3 +188,16 @@ pub struct TrackBatch<'a> {
     /// Keys and the versions the client holds.
     pub items: Vec<(Cow<'a, str>, u64)>,
 }
+
+/// The body of a request to the emulation endpoint: commands for a session whose stream runs the other way.
+///
+/// Spec: centrifugal/protocol client.proto, EmulationRequest
+#[derive(Clone, Debug, PartialEq, Default)]
+pub struct EmulationRequest<'a> {
+    /// The node the session lives on.
+    pub node: Cow<'a, str>,
+    /// The session.
+    pub session: Cow<'a, str>,
+    /// Commands in the session's encoding; in JSON a string. `None` if that is missing or no string.
+    pub data: Option<Cow<'a, [u8]>>,
+}

@@ -7,7 +7,7 @@ pub mod json;
 pub mod protobuf;
 mod stream;
 
-use crate::client::{Command, Push, Reply};
+use crate::client::{Command, EmulationRequest, Push, Reply};
 
 pub use stream::StreamDecoder;
 
@@ -84,6 +84,17 @@ impl Encoding {
         }
     }
 
+    /// Decodes the body of an emulation request. The commands in it are in the encoding of their session.
+    ///
+    /// # Errors
+    /// If the bytes are anything else.
+    pub fn decode_emulation_request(self, bytes: &[u8]) -> Result<EmulationRequest<'_>, DecodeError> {
+        match self {
+            Self::Json => json::decode_emulation_request(bytes),
+            Self::Protobuf => protobuf::decode_emulation_request(bytes),
+        }
+    }
+
     /// The commands of one frame (a WebSocket message), each as its bytes. A frame without a command is an error.
     pub fn split_frame(self, frame: &[u8]) -> FrameCommands<'_> {
         FrameCommands { encoding: self, rest: frame, is_first: true }
@@ -136,6 +147,13 @@ pub struct FrameCommands<'a> {
     encoding: Encoding,
     rest: &'a [u8],
     is_first: bool,
+}
+
+impl<'a> FrameCommands<'a> {
+    /// The part of the frame behind the commands already given.
+    pub fn rest(&self) -> &'a [u8] {
+        self.rest
+    }
 }
 
 impl<'a> Iterator for FrameCommands<'a> {

@@ -460,3 +460,41 @@ fn stream_does_not_copy() {
         }
     }
 }
+
+/// A connect request without a command around it, as unidirectional clients send it: examples, and what is refused.
+/// Spec: client protocol, "Unidirectional transports"
+#[test]
+fn connect_requests_alone() {
+    use gyre_protocol::codec::json::decode_connect_request;
+    assert_eq!(decode_connect_request(b"null"), Ok(ConnectRequest::default()));
+    assert_eq!(decode_connect_request(b" {} "), Ok(ConnectRequest::default()));
+    let request =
+        decode_connect_request(br#"{"token":"t","subs":{"c":{"recover":true,"offset":7}}}"#).unwrap();
+    assert_eq!(request.token, "t");
+    assert_eq!((&*request.subs[0].0, request.subs[0].1.recover, request.subs[0].1.offset), ("c", true, 7));
+    for refused in ["", "{", "[]", "1", "{} {}", r#"{"token":1}"#] {
+        assert!(decode_connect_request(refused.as_bytes()).is_err(), "{refused}");
+    }
+}
+
+/// Emulation requests in both encodings: JSON carries the commands in a string, and anything else there is none.
+/// Spec: client protocol, "SSE and HTTP streaming", `/emulation`
+#[test]
+fn emulation_requests() {
+    let decode = |text: &'static str| Encoding::Json.decode_emulation_request(text.as_bytes());
+    let request = decode(r#"{"session":"s","node":"n","data":"{\"id\":2}\n{\"id\":3}"}"#).unwrap();
+    assert_eq!((&*request.session, &*request.node), ("s", "n"));
+    assert_eq!(request.data.as_deref(), Some(&b"{\"id\":2}\n{\"id\":3}"[..]));
+    assert_eq!(decode(r#"{"data":""}"#).unwrap().data.as_deref(), Some(&b""[..]));
+    for no_string in [r#"{}"#, r#"{"data":null}"#, r#"{"data":{"id":1}}"#, r#"{"data":["x"]}"#] {
+        assert_eq!(decode(no_string).unwrap().data, None, "{no_string}");
+    }
+    for refused in ["", "{", "null", "[]", r#"{"node":1}"#, r#"{} x"#] {
+        assert!(decode(refused).is_err(), "{refused}");
+    }
+    let bytes = b"\x0a\x01n\x12\x01s\x1a\x03\x02\x08\x01";
+    let request = Encoding::Protobuf.decode_emulation_request(bytes).unwrap();
+    assert_eq!((&*request.session, &*request.node), ("s", "n"));
+    assert_eq!(request.data.as_deref(), Some(&b"\x02\x08\x01"[..]));
+    assert!(Encoding::Protobuf.decode_emulation_request(&bytes[..9]).is_err());
+}

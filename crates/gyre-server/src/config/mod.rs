@@ -21,8 +21,8 @@ use serde_json::Value;
 pub use env::Environment;
 pub use read::Section;
 pub use resolve::{
-    ApiSettings, HttpServer, Pem, Resolved, TokenOptions, TrackOptions, WebSocketOptions,
-    WebTransportOptions, resolve_origins,
+    ApiSettings, EmulationOptions, HttpServer, Pem, Resolved, StreamingOptions, TokenOptions, TrackOptions,
+    UniWebSocketOptions, WebSocketOptions, WebTransportOptions, resolve_origins,
 };
 
 /// Something that makes the configuration unusable.

@@ -20,7 +20,7 @@ use gyre_core::{
 };
 use gyre_h3::Dialects;
 use gyre_protocol::{ClientError, Disconnect};
-use gyre_transport::{http::OriginPolicy, websocket::Compression};
+use gyre_transport::{http::OriginPolicy, streaming, websocket::Compression};
 use http::{StatusCode, Uri};
 use regex::Regex;
 
@@ -55,6 +55,12 @@ pub struct Resolved {
     pub websocket: Option<WebSocketOptions>,
     /// `webtransport`.
     pub webtransport: Option<WebTransportOptions>,
+    /// `sse`, `http_stream`, `uni_sse` and `uni_http_stream`: those that are enabled.
+    pub streaming: Vec<StreamingOptions>,
+    /// `emulation`, if `sse` or `http_stream` is enabled.
+    pub emulation: Option<EmulationOptions>,
+    /// `uni_websocket`.
+    pub uni_websocket: Option<UniWebSocketOptions>,
     /// Paths of the endpoints that are enabled.
     pub health: Option<Box<str>>,
     /// `init`.
@@ -159,6 +165,35 @@ pub struct WebSocketOptions {
     pub compression: Option<Compression>,
 }
 
+/// The unidirectional WebSocket endpoint.
+#[derive(Clone, Debug)]
+pub struct UniWebSocketOptions {
+    /// Where it is served, and `message_size_limit`.
+    pub socket: WebSocketOptions,
+    /// `disable_closing_handshake`.
+    pub disable_closing_handshake: bool,
+    /// `disable_disconnect_push`.
+    pub disable_disconnect_push: bool,
+}
+
+/// An endpoint whose response is the connection.
+#[derive(Clone, Debug)]
+pub struct StreamingOptions {
+    /// Where it is served.
+    pub prefix: Box<str>,
+    /// Which one it is, `max_request_body_size` and `connect_code_to_http_response`.
+    pub settings: streaming::Settings,
+}
+
+/// The endpoint for commands of sessions that listen to such a response.
+#[derive(Clone, Debug)]
+pub struct EmulationOptions {
+    /// Where it is served.
+    pub prefix: Box<str>,
+    /// `max_request_body_size`.
+    pub request_bytes_max: usize,
+}
+
 /// The WebTransport endpoint.
 #[derive(Clone, Debug)]
 #[expect(missing_docs, reason = "each is the key of that name below `webtransport`")]
@@ -196,6 +231,9 @@ pub(super) fn resolve(raw: &Section, findings: &mut Findings) -> Option<Resolved
         api: api(raw.object("http_api")),
         websocket: websocket(raw.object("websocket")),
         webtransport: webtransport(raw.object("webtransport")),
+        streaming: streaming(raw),
+        emulation: emulation(raw),
+        uni_websocket: uni_websocket(raw.object("uni_websocket")),
         health: endpoint(raw.object("health")),
         init: endpoint(raw.object("init")),
         prometheus: endpoint(raw.object("prometheus")),
@@ -334,10 +372,27 @@ fn rules(raw: &Section) -> Rules {
             personal_channel: personal
                 .bool("enabled")
                 .then(|| PersonalChannel { namespace: personal.text("personal_channel_namespace").into() }),
+            unidirectional_disconnects: unidirectional_disconnects(
+                client.object("connect_code_to_unidirectional_disconnect"),
+            ),
         },
         rpc_ping: rpc_ping.bool("enabled").then(|| rpc_ping.text("method").into()),
         version: VERSION.into(),
     }
+}
+
+fn unidirectional_disconnects(section: &Section) -> Vec<(u32, Disconnect)> {
+    let transforms = section.objects("transforms").iter().filter(|_| section.bool("enabled"));
+    transforms
+        .filter_map(|transform| {
+            let to = transform.object("to");
+            let disconnect = Disconnect {
+                code: to.int("code").try_into().ok()?,
+                reason: to.text("reason").to_owned().into(),
+            };
+            Some((transform.int("code").try_into().ok()?, disconnect))
+        })
+        .collect()
 }
 
 fn limits(client: &Section, channel: &Section) -> Limits {
@@ -649,6 +704,76 @@ fn compression(section: &Section) -> Compression {
         },
         inflated_bytes_max: NonZeroU32::new(inflated.try_into().unwrap_or(u32::MAX))
             .unwrap_or(NonZeroU32::MAX),
+    }
+}
+
+fn uni_websocket(section: &Section) -> Option<UniWebSocketOptions> {
+    section.bool("enabled").then(|| UniWebSocketOptions {
+        socket: WebSocketOptions {
+            prefix: prefix(section.text("handler_prefix")),
+            message_bytes_max: message_limit(section),
+            compression: section.bool("compression").then(|| compression(section)),
+        },
+        disable_closing_handshake: section.bool("disable_closing_handshake"),
+        disable_disconnect_push: section.bool("disable_disconnect_push"),
+    })
+}
+
+const STREAMING: [(&str, streaming::Kind); 4] = [
+    ("sse", streaming::Kind::Sse),
+    ("http_stream", streaming::Kind::HttpStream),
+    ("uni_sse", streaming::Kind::UniSse),
+    ("uni_http_stream", streaming::Kind::UniHttpStream),
+];
+
+fn streaming(raw: &Section) -> Vec<StreamingOptions> {
+    let enabled = STREAMING.into_iter().filter(|(name, _)| raw.object(name).bool("enabled"));
+    enabled
+        .map(|(name, kind)| {
+            let section = raw.object(name);
+            let is_unidirectional = matches!(kind, streaming::Kind::UniSse | streaming::Kind::UniHttpStream);
+            let refusals = is_unidirectional
+                .then(|| section.object("connect_code_to_http_response"))
+                .filter(|codes| codes.bool("enabled"));
+            StreamingOptions {
+                prefix: prefix(section.text("handler_prefix")),
+                settings: streaming::Settings {
+                    kind,
+                    request_bytes_max: body_limit(section),
+                    refusals: refusals.map(|codes| resolve_refusals(codes.objects("transforms"))),
+                },
+            }
+        })
+        .collect()
+}
+
+fn resolve_refusals(transforms: &[Section]) -> streaming::Refusals {
+    let refusals = transforms.iter().filter_map(|transform| {
+        let to = transform.object("to");
+        let status = u16::try_from(to.int("status_code")).ok();
+        Some(streaming::Refusal {
+            code: transform.int("code").try_into().ok()?,
+            status: status.and_then(|status| StatusCode::from_u16(status).ok())?,
+            body: to.text("body").into(),
+        })
+    });
+    streaming::Refusals(refusals.collect())
+}
+
+fn emulation(raw: &Section) -> Option<EmulationOptions> {
+    let is_needed = raw.object("sse").bool("enabled") || raw.object("http_stream").bool("enabled");
+    let section = raw.object("emulation");
+    is_needed.then(|| EmulationOptions {
+        prefix: prefix(section.text("handler_prefix")),
+        request_bytes_max: body_limit(section),
+    })
+}
+
+/// 0 means the default.
+fn body_limit(section: &Section) -> usize {
+    match section.size("max_request_body_size") {
+        0 => 65_536,
+        limit => limit,
     }
 }
 

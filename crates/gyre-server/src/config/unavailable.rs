@@ -4,12 +4,8 @@
 use super::{Section, Warning, read::Findings};
 
 /// Switches of what is not there: the object that has each, and the key.
-const SWITCHES: [(&str, &str); 15] = [
-    ("sse", "enabled"),
-    ("http_stream", "enabled"),
-    ("uni_websocket", "enabled"),
-    ("uni_sse", "enabled"),
-    ("uni_http_stream", "enabled"),
+const SWITCHES: [(&str, &str); 11] = [
+    ("uni_websocket", "join_push_messages"),
     ("uni_grpc", "enabled"),
     ("grpc_api", "enabled"),
     ("admin", "enabled"),

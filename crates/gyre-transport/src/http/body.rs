@@ -1,10 +1,10 @@
 //! Bodies of requests and responses.
 
-use std::time::Duration;
+use std::{pin::Pin, time::Duration};
 
 use bytes::{Bytes, BytesMut};
 use http_body::Body as _;
-use http_body_util::{BodyExt, Full, combinators::UnsyncBoxBody};
+use http_body_util::{BodyExt, Full};
 use tokio::time::timeout;
 
 /// Time for a whole body to come.
@@ -12,8 +12,8 @@ use tokio::time::timeout;
 /// Spec: configuration `http_server`, read timeout.
 const BODY_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// A body of any kind and HTTP version.
-pub type Body = UnsyncBoxBody<Bytes, BodyError>;
+/// A body of any kind and HTTP version. It stays on its shard's thread.
+pub type Body = Pin<Box<dyn http_body::Body<Data = Bytes, Error = BodyError>>>;
 
 /// Why a body could not be read.
 #[derive(Debug, thiserror::Error)]
@@ -34,7 +34,7 @@ pub enum BodyError {
 
 /// A body that is all there.
 pub fn full(bytes: impl Into<Bytes>) -> Body {
-    Full::new(bytes.into()).map_err(|never| match never {}).boxed_unsync()
+    Box::pin(Full::new(bytes.into()).map_err(|never| match never {}))
 }
 
 /// Reads a whole body, and never holds more than the limit.
@@ -80,7 +80,7 @@ mod tests {
     /// A body of these pieces, without a declared length.
     fn pieces(pieces: &'static [&'static str]) -> Body {
         let frames = pieces.iter().map(|piece| Ok(Frame::data(Bytes::from_static(piece.as_bytes()))));
-        StreamBody::new(futures_util::stream::iter(frames)).boxed_unsync()
+        Box::pin(StreamBody::new(futures_util::stream::iter(frames)))
     }
 
     /// Bodies at the limit are read whole, however they come; one byte more is refused.
@@ -98,6 +98,6 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_body_has_a_deadline() {
         let endless = StreamBody::new(futures_util::stream::pending::<Result<Frame<Bytes>, BodyError>>());
-        assert!(matches!(read_body(endless.boxed_unsync(), 10).await, Err(BodyError::Incomplete { .. })));
+        assert!(matches!(read_body(Box::pin(endless), 10).await, Err(BodyError::Incomplete { .. })));
     }
 }

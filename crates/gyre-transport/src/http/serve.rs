@@ -189,8 +189,8 @@ impl<S: Service + 'static> Serving<S> {
         open: OpenRequest,
         request: ::http::Request<Incoming>,
     ) -> Result<::http::Response<TrackedBody>, std::convert::Infallible> {
-        let mut request = request.map(|body| {
-            body.map_err(|error| BodyError::Incomplete { reason: error.to_string() }).boxed_unsync()
+        let mut request = request.map(|body| -> Body {
+            Box::pin(body.map_err(|error| BodyError::Incomplete { reason: error.to_string() }))
         });
         request.extensions_mut().insert(peer);
         let mut response: Response = self.service.clone().call(request).await;

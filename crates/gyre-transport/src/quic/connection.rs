@@ -8,13 +8,13 @@ use std::{
     pin::pin,
     rc::Rc,
     sync::Arc,
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use bytes::Bytes;
 use gyre_h3::{Code, Event, Reading, StreamId, Transmit};
 use quinn::{ReadError, RecvStream, SendStream};
-use tokio::sync::Notify;
+use tokio::{sync::Notify, task::AbortHandle};
 
 use super::{Handler, request, varint};
 use crate::{
@@ -24,6 +24,8 @@ use crate::{
 
 /// Bytes read from a stream at a time.
 const READ_BYTES: usize = 64 * 1024;
+/// How long a peer may take to acknowledge the end of a stream.
+const FINISH_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// What tasks of one connection share.
 pub(super) struct Shared {
@@ -44,18 +46,47 @@ struct State {
     writers: HashMap<StreamId, Rc<Writer>>,
     sessions: HashMap<StreamId, Rc<SessionState>>,
     bodies: HashMap<StreamId, Rc<request::BodyQueue>>,
+    /// Tasks that answer requests.
+    answers: HashMap<StreamId, AbortHandle>,
 }
 
-/// Frames waiting for a request's or session's own stream; at most one response each.
+/// What waits for a request's or session's own stream: of a response, its head and one piece of its body at most.
 #[derive(Default)]
 struct Writer {
-    queue: RefCell<VecDeque<WriteOp>>,
+    queue: RefCell<VecDeque<(Bytes, bool)>>,
+    /// The stream is to be reset, whatever waits.
+    reset: Cell<Option<Code>>,
+    /// Something was queued, or `reset` set.
     added: Notify,
+    /// All that was queued is given to QUIC.
+    is_idle: Cell<bool>,
+    /// `is_idle` became true, or the stream is done with.
+    changed: Notify,
 }
 
 enum WriteOp {
     Data(Bytes, bool),
     Reset(Code),
+}
+
+impl Writer {
+    fn add(&self, op: WriteOp) {
+        match op {
+            WriteOp::Data(data, fin) => {
+                self.is_idle.set(false);
+                self.queue.borrow_mut().push_back((data, fin));
+            }
+            WriteOp::Reset(code) => self.reset.set(Some(code)),
+        }
+        self.added.notify_one();
+    }
+
+    /// Waits for the wish to reset the stream.
+    async fn reset(&self) {
+        while self.reset.get().is_none() {
+            self.added.notified().await;
+        }
+    }
 }
 
 /// What the connection and a session's task share.
@@ -207,9 +238,11 @@ impl Shared {
         for body in state.bodies.values() {
             body.cancel();
         }
+        for answer in state.answers.values() {
+            answer.abort();
+        }
         for writer in state.writers.values() {
-            writer.queue.borrow_mut().push_back(WriteOp::Reset(Code::H3_NO_ERROR));
-            writer.added.notify_one();
+            writer.add(WriteOp::Reset(Code::H3_NO_ERROR));
         }
     }
 
@@ -264,7 +297,12 @@ impl Shared {
                 let body = Rc::new(request::BodyQueue::default());
                 self.state.borrow_mut().bodies.insert(stream, body.clone());
                 let service = self.handler.service();
-                tokio::task::spawn_local(request::answer(self.clone(), service, stream, head, body));
+                let shared = self.clone();
+                let answer = tokio::task::spawn_local(async move {
+                    request::answer(shared.clone(), service, stream, head, body).await;
+                    shared.state.borrow_mut().answers.remove(&stream);
+                });
+                self.state.borrow_mut().answers.insert(stream, answer.abort_handle());
             }
             Event::Body { stream, data } => {
                 if let Some(body) = self.state.borrow().bodies.get(&stream) {
@@ -277,8 +315,15 @@ impl Shared {
                 }
             }
             Event::Cancelled { stream } => {
-                if let Some(body) = self.state.borrow_mut().bodies.remove(&stream) {
+                let (body, answer) = {
+                    let mut state = self.state.borrow_mut();
+                    (state.bodies.remove(&stream), state.answers.remove(&stream))
+                };
+                if let Some(body) = body {
                     body.cancel();
+                }
+                if let Some(answer) = answer {
+                    answer.abort();
                 }
             }
             Event::SessionRequest { session, head } => self.decide(session, &head),
@@ -392,30 +437,37 @@ impl Shared {
                 }
             }
         };
-        writer.queue.borrow_mut().push_back(op);
-        writer.added.notify_one();
+        writer.add(op);
     }
 
     /// Writes a request's or session's stream until it is finished.
     async fn write_stream(self: Rc<Self>, stream: StreamId, mut send: SendStream, writer: Rc<Writer>) {
         loop {
-            let op = writer.queue.borrow_mut().pop_front();
-            let written = match op {
-                Some(WriteOp::Data(data, fin)) => {
-                    let written = if data.is_empty() { Ok(()) } else { send.write_chunk(data).await };
+            if let Some(code) = writer.reset.get() {
+                // Fails only if the stream is finished or gone.
+                drop(send.reset(varint(code)));
+                break;
+            }
+            let next = writer.queue.borrow_mut().pop_front();
+            let written = match next {
+                Some((data, fin)) => {
+                    let written = tokio::select! {
+                        biased;
+                        () = writer.reset() => continue,
+                        written = send.write_chunk(data) => written,
+                    };
                     if fin && written.is_ok() {
                         // Fails only if the peer has stopped the stream.
                         drop(send.finish());
+                        // Acknowledged to its end, or not wanted any more.
+                        drop(tokio::time::timeout(FINISH_TIMEOUT, send.stopped()).await);
                         break;
                     }
                     written
                 }
-                Some(WriteOp::Reset(code)) => {
-                    // Fails only if the stream is finished or gone.
-                    drop(send.reset(varint(code)));
-                    break;
-                }
                 None => {
+                    writer.is_idle.set(true);
+                    writer.changed.notify_one();
                     tokio::select! {
                         () = writer.added.notified() => continue,
                         _ = send.stopped() => {
@@ -433,18 +485,44 @@ impl Shared {
             }
         }
         self.state.borrow_mut().writers.remove(&stream);
+        writer.changed.notify_one();
     }
 
-    /// Answers a request: its head, then its body.
-    pub(super) fn respond(self: &Rc<Self>, stream: StreamId, head: &gyre_h3::ResponseHead, body: &[u8]) {
-        let now = Instant::now();
-        {
-            let mut h3 = self.h3.borrow_mut();
-            h3.respond(now, stream, head, body.is_empty());
-            if !body.is_empty() {
-                h3.send_body(now, stream, body, true);
-            }
-        }
+    /// Answers a request: its head; with `is_over` that is all.
+    pub(super) fn respond(self: &Rc<Self>, stream: StreamId, head: &gyre_h3::ResponseHead, is_over: bool) {
+        self.h3.borrow_mut().respond(Instant::now(), stream, head, is_over);
         self.pump();
+    }
+
+    /// Sends a piece of a response's body.
+    pub(super) fn send_body(self: &Rc<Self>, stream: StreamId, data: &[u8], is_over: bool) {
+        self.h3.borrow_mut().send_body(Instant::now(), stream, data, is_over);
+        self.pump();
+    }
+
+    /// Gives up a response that cannot be completed.
+    pub(super) fn abort_response(self: &Rc<Self>, stream: StreamId) {
+        self.h3.borrow_mut().abort_response(Instant::now(), stream);
+        self.pump();
+    }
+
+    /// Waits until QUIC has taken all that was sent on a stream, or the stream is done with.
+    pub(super) async fn written(&self, stream: StreamId) {
+        while let Some(writer) = self.writer(stream)
+            && !writer.is_idle.get()
+        {
+            writer.changed.notified().await;
+        }
+    }
+
+    /// Waits until a stream is done with.
+    pub(super) async fn finished(&self, stream: StreamId) {
+        while let Some(writer) = self.writer(stream) {
+            writer.changed.notified().await;
+        }
+    }
+
+    fn writer(&self, stream: StreamId) -> Option<Rc<Writer>> {
+        self.state.borrow().writers.get(&stream).cloned()
     }
 }

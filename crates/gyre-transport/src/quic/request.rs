@@ -1,25 +1,34 @@
 //! Plain requests over HTTP/3, given to the one HTTP service.
 
 use std::{
+    cell::RefCell,
     collections::VecDeque,
+    future::Future,
     pin::Pin,
     rc::Rc,
-    sync::{Arc, Mutex, PoisonError},
     task::{Context, Poll, Waker},
+    time::Duration,
 };
 
 use ::http::{HeaderName, HeaderValue, Method, Uri};
 use bytes::Bytes;
 use gyre_h3::{RequestHead, ResponseHead, StreamId};
-use http_body::Frame;
+use http_body::{Body as _, Frame};
 use http_body_util::BodyExt;
 
 use super::connection::Shared;
 use crate::http::{Body, BodyError, Request, Service};
 
+/// Bytes of a response given to QUIC at a time.
+const PIECE_BYTES: usize = 64 * 1024;
+/// A peer that does not take a piece for this long gets the stream reset.
+///
+/// Spec: configuration `http_server`, write timeout.
+const STALL_TIMEOUT: Duration = Duration::from_secs(10);
+
 /// The body of a request on its way to the service. QUIC's windows bound what waits in it.
 #[derive(Debug, Default)]
-pub(super) struct BodyQueue(Arc<Mutex<Queue>>);
+pub(super) struct BodyQueue(Rc<RefCell<Queue>>);
 
 #[derive(Debug, Default)]
 struct Queue {
@@ -48,7 +57,7 @@ impl BodyQueue {
     }
 
     fn change(&self, change: impl FnOnce(&mut Queue)) {
-        let mut queue = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut queue = self.0.borrow_mut();
         change(&mut queue);
         if let Some(waker) = queue.waker.take() {
             waker.wake();
@@ -56,7 +65,7 @@ impl BodyQueue {
     }
 }
 
-struct QueueBody(Arc<Mutex<Queue>>);
+struct QueueBody(Rc<RefCell<Queue>>);
 
 impl http_body::Body for QueueBody {
     type Data = Bytes;
@@ -66,7 +75,7 @@ impl http_body::Body for QueueBody {
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
-        let mut queue = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut queue = self.0.borrow_mut();
         if let Some(data) = queue.data.pop_front() {
             return Poll::Ready(Some(Ok(Frame::data(data))));
         }
@@ -84,7 +93,8 @@ impl http_body::Body for QueueBody {
     }
 }
 
-/// Has a request answered and sends the answer.
+/// Has a request answered and sends the answer, piece by piece as the peer takes it. Dropped when the peer wants no
+/// more, and with it the body.
 pub(super) async fn answer(
     shared: Rc<Shared>,
     service: Rc<dyn Service>,
@@ -92,8 +102,7 @@ pub(super) async fn answer(
     head: Box<RequestHead>,
     body: Rc<BodyQueue>,
 ) {
-    let body = QueueBody(body.0.clone()).boxed_unsync();
-    let response = match to_request(&head, body) {
+    let response = match to_request(&head, Box::pin(QueueBody(body.0.clone()))) {
         Some(mut request) => {
             request.extensions_mut().insert(shared.peer);
             service.call(request).await
@@ -101,7 +110,41 @@ pub(super) async fn answer(
         None => crate::http::status(::http::StatusCode::BAD_REQUEST, "malformed request\n"),
     };
     let (parts, body) = response.into_parts();
-    let body = body.collect().await.map(|body| body.to_bytes()).unwrap_or_default();
+    let is_over = head.method == "HEAD" || body.is_end_stream();
+    shared.respond(stream, &response_head(&parts, body.size_hint().exact()), is_over);
+    let sent = if is_over { Ok(()) } else { send_body(&shared, stream, body).await };
+    if sent.is_err() {
+        shared.abort_response(stream);
+    }
+}
+
+/// The answer cannot be completed.
+struct Broken;
+
+async fn send_body(shared: &Rc<Shared>, stream: StreamId, mut body: Body) -> Result<(), Broken> {
+    loop {
+        let frame = body.frame().await;
+        let Some(frame) = frame else { break };
+        let Ok(mut data) = frame.map_err(|_| Broken)?.into_data() else { continue };
+        while !data.is_empty() {
+            let piece = data.split_to(data.len().min(PIECE_BYTES));
+            shared.send_body(stream, &piece, false);
+            in_time(shared.written(stream)).await?;
+        }
+    }
+    shared.send_body(stream, &[], true);
+    // The body lives until its last bytes have arrived: a connection that is one must not be gone before.
+    in_time(shared.finished(stream)).await
+}
+
+async fn in_time(progress: impl Future<Output = ()>) -> Result<(), Broken> {
+    tokio::time::timeout(STALL_TIMEOUT, progress).await.map_err(|_| Broken)
+}
+
+/// Fields of the hop before are none of the peer's business.
+///
+/// Spec: RFC 9114 section 4.2
+fn response_head(parts: &::http::response::Parts, length: Option<u64>) -> ResponseHead {
     let is_hop = |name: &HeaderName| matches!(name.as_str(), "connection" | "upgrade" | "transfer-encoding");
     let mut fields: Vec<(Vec<u8>, Vec<u8>)> = parts
         .headers
@@ -109,10 +152,11 @@ pub(super) async fn answer(
         .filter(|(name, _)| !is_hop(name))
         .map(|(name, value)| (name.as_str().as_bytes().to_vec(), value.as_bytes().to_vec()))
         .collect();
-    fields.push((b"content-length".to_vec(), body.len().to_string().into_bytes()));
-    let is_head = head.method == "HEAD";
-    let body = if is_head { &[][..] } else { &body };
-    shared.respond(stream, &ResponseHead { status: parts.status.as_u16(), fields }, body);
+    let has_length = parts.headers.contains_key(::http::header::CONTENT_LENGTH);
+    if let Some(length) = length.filter(|_| !has_length && parts.status != ::http::StatusCode::NO_CONTENT) {
+        fields.push((b"content-length".to_vec(), length.to_string().into_bytes()));
+    }
+    ResponseHead { status: parts.status.as_u16(), fields }
 }
 
 fn to_request(head: &RequestHead, body: Body) -> Option<Request> {

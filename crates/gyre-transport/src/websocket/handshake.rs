@@ -6,6 +6,7 @@ use ::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 use aws_lc_rs::digest;
 use base64::{Engine, engine::general_purpose::STANDARD};
 
+use super::Compression;
 use crate::http::{Response, full, status};
 
 /// Subprotocols of the Centrifuge protocol; the second one selects Protobuf.
@@ -16,8 +17,8 @@ const SUBPROTOCOLS: [&str; 2] = ["centrifuge-json", super::PROTOBUF_SUBPROTOCOL]
 pub(super) struct Handshake {
     accept: HeaderValue,
     pub(super) subprotocol: Option<&'static str>,
-    /// The client offers compression; set to false if the server does not want it.
-    pub(super) is_compressed: bool,
+    /// The client offers compression; then also that the server agrees.
+    is_compressed: bool,
 }
 
 /// Checks the request.
@@ -57,6 +58,13 @@ pub(super) fn check(method: &Method, headers: &HeaderMap) -> Result<Handshake, B
 }
 
 impl Handshake {
+    /// What is agreed on if this is configured.
+    pub(super) fn agree_on(&mut self, compression: Option<Compression>) -> Option<Compression> {
+        let agreed = compression.filter(|_| self.is_compressed);
+        self.is_compressed = agreed.is_some();
+        agreed
+    }
+
     /// The answer that accepts it.
     pub(super) fn response(self) -> Response {
         let mut response = Response::new(full(""));

@@ -8,6 +8,7 @@
 mod deflate;
 mod frame;
 mod handshake;
+mod unidirectional;
 
 use std::{
     cell::{Cell, RefCell},
@@ -39,6 +40,8 @@ use crate::{
 use frame::{Decoder, Event, FrameError};
 
 pub use handshake_settings::{Compression, Settings};
+use unidirectional::Unidirectional;
+pub use unidirectional::{Settings as UnidirectionalSettings, serve as serve_unidirectional};
 
 /// Subprotocol that selects Protobuf.
 const PROTOBUF_SUBPROTOCOL: &str = "centrifuge-protobuf";
@@ -120,8 +123,7 @@ pub fn serve(
         || has("format=protobuf")
         || has("cf_protocol=protobuf");
     let encoding = if is_protobuf { Encoding::Protobuf } else { Encoding::Json };
-    let compression = settings.compression.filter(|_| handshake.is_compressed);
-    handshake.is_compressed = compression.is_some();
+    let compression = handshake.agree_on(settings.compression);
     let form = WireForm {
         encoding,
         framing: Framing::WebSocket,
@@ -138,17 +140,17 @@ pub fn serve(
         pings,
         header_user,
     };
-    let inflated_max = compression.map(|compression| compression.inflated_bytes_max);
-    let decoder = Decoder::new(settings.message_bytes_max, inflated_max);
+    let decoder = Decoder::new(
+        settings.message_bytes_max,
+        compression.map(|compression| compression.inflated_bytes_max),
+    );
     let shard = shard.clone();
     tokio::task::spawn_local(async move {
         if let Some((socket, received)) = upgrade.socket().await {
             // The task of the upgrade ends here: what runs on is the connection's own, small one.
             let connection = Connection::new(shard, socket, options, decoder);
             if let Some(times) = native_pings {
-                let pings =
-                    NativePings { shared: connection.shared.clone(), shard: connection.shard.clone(), times };
-                tokio::task::spawn_local(pings.run(connection.id));
+                connection.ping_natively(times);
             }
             tokio::task::spawn_local(connection.run(received));
         }
@@ -177,6 +179,16 @@ enum Ending {
 }
 
 impl Shared {
+    fn new(socket: Socket) -> Rc<Self> {
+        Rc::new(Self {
+            socket,
+            is_blocked: Cell::new(false),
+            ending: Cell::new(None),
+            waker: Cell::new(None),
+            has_pong: Cell::new(false),
+        })
+    }
+
     fn wake(&self) {
         if let Some(waker) = self.waker.take() {
             waker.wake();
@@ -227,17 +239,20 @@ impl Link for SocketLink {
         if disconnect.code != Disconnect::CONNECTION_CLOSED.code {
             queue.push(frame::close_frame(disconnect.code as u16, &disconnect.reason));
         }
-        self.0.ending.set(Some(Ending::Closed));
-        self.0.wake();
+        self.end(Ending::Closed);
     }
 
     fn finish(&mut self) {
-        self.0.ending.set(Some(Ending::Refused));
-        self.0.wake();
+        self.end(Ending::Refused);
     }
 }
 
 impl SocketLink {
+    fn end(&self, ending: Ending) {
+        self.0.ending.set(Some(ending));
+        self.0.wake();
+    }
+
     fn blocked(&self) -> Flushed {
         self.0.is_blocked.set(true);
         self.0.wake();
@@ -252,6 +267,8 @@ struct Connection {
     encoding: Encoding,
     shared: Rc<Shared>,
     decoder: Decoder,
+    /// Set if it is unidirectional.
+    unidirectional: Option<Box<Unidirectional>>,
 }
 
 /// What a session that waits has not taken yet.
@@ -274,16 +291,29 @@ enum Consumed {
 
 impl Connection {
     fn new(shard: LocalShard, socket: Socket, options: ConnectionOptions, decoder: Decoder) -> Self {
-        let shared = Rc::new(Shared {
-            socket,
-            is_blocked: Cell::new(false),
-            ending: Cell::new(None),
-            waker: Cell::new(None),
-            has_pong: Cell::new(false),
-        });
+        let shared = Shared::new(socket);
+        let link = Box::new(SocketLink(shared.clone()));
+        Self::with_link(shard, shared, options, decoder, link)
+    }
+
+    fn with_link(
+        shard: LocalShard,
+        shared: Rc<Shared>,
+        options: ConnectionOptions,
+        decoder: Decoder,
+        link: Box<dyn Link>,
+    ) -> Self {
         let encoding = options.form.encoding;
-        let id = shard.open(options, Box::new(SocketLink(shared.clone())));
-        Self { shard, id, encoding, shared, decoder }
+        let id = shard.open(options, link);
+        Self { shard, id, encoding, shared, decoder, unidirectional: None }
+    }
+
+    /// Starts pings of the WebSocket layer, unless pings are disabled.
+    fn ping_natively(&self, times: PingTimes) {
+        if !times.interval.is_zero() {
+            let pings = NativePings { shared: self.shared.clone(), shard: self.shard.clone(), times };
+            tokio::task::spawn_local(pings.run(self.id));
+        }
     }
 
     async fn run(mut self, received: Vec<u8>) {
@@ -379,8 +409,14 @@ impl Connection {
                 Err(error) => return self.broken(error),
             };
             let pumped = match event {
-                Event::Message(message) => pump_frame(&self.shard, self.id, self.encoding, &message)
-                    .map_busy(|left| message[message.len() - left..].to_vec()),
+                Event::Message(message) => match &mut self.unidirectional {
+                    Some(unidirectional) => {
+                        unidirectional.receive(&self.shard, self.id, &message);
+                        Ok(())
+                    }
+                    None => pump_frame(&self.shard, self.id, self.encoding, &message)
+                        .map_busy(|left| message[message.len() - left..].to_vec()),
+                },
                 Event::Ping(payload) => {
                     self.shard.enqueue(self.id, frame::pong_frame(&payload));
                     Ok(())
@@ -424,8 +460,10 @@ impl Connection {
 
     /// Writes what is queued, and waits for the client to leave.
     async fn say_goodbye(&mut self) {
+        let is_short = self.unidirectional.as_ref().is_some_and(|uni| !uni.has_closing_handshake);
         loop {
-            if self.shard.flush(self.id) == Flushed::Failed {
+            let flushed = self.shard.flush(self.id);
+            if flushed == Flushed::Failed || (is_short && flushed == Flushed::Done) {
                 return;
             }
             match poll_fn(|cx| self.shared.poll(cx, true)).await {

@@ -17,7 +17,7 @@ use gyre_transport::http::{
     serve_listener, status,
 };
 use http_body::Frame;
-use http_body_util::{BodyExt, StreamBody};
+use http_body_util::StreamBody;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpListener, TcpStream},
@@ -91,7 +91,7 @@ impl Paths {
 fn endless() -> Body {
     let piece = Bytes::from(vec![b'x'; 64 * 1024]);
     let pieces = stream::repeat_with(move || Ok::<_, BodyError>(Frame::data(piece.clone())));
-    StreamBody::new(pieces).boxed_unsync()
+    Box::pin(StreamBody::new(pieces))
 }
 
 /// A server that listens.

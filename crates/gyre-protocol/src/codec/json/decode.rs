@@ -41,6 +41,17 @@ pub fn decode_command(line: &[u8]) -> Read<Command<'_>> {
     Ok(Command { id, request: first.map(|(_, request)| request) })
 }
 
+/// Decodes a connect request that comes without a command around it; `null` is an empty one.
+///
+/// # Errors
+/// [`DecodeError::Json`] with the place.
+pub fn decode_connect_request(text: &[u8]) -> Read<ConnectRequest<'_>> {
+    let mut parser = Parser::new(text)?;
+    let request = connect(&mut parser)?.unwrap_or_default();
+    parser.end()?;
+    Ok(request)
+}
+
 /// Reads the request of that key: its rank, and the request unless it is `null`. `None` for an unknown key.
 fn read_request<'a>(p: &mut Parser<'a>, key: &str) -> Read<Option<(u8, Option<Request<'a>>)>> {
     let read = match key {
@@ -256,4 +267,37 @@ fn keyed_item<'a>(p: &mut Parser<'a>) -> Read<Option<(Cow<'a, str>, u64)>> {
         fields! { key; "key" => m.0, p.string()?; "version" => m.1, p.integer()?; }
         Ok(true)
     })
+}
+
+/// Decodes the body of an emulation request.
+///
+/// # Errors
+/// [`DecodeError::Json`] with the place.
+pub fn decode_emulation_request(text: &[u8]) -> Read<EmulationRequest<'_>> {
+    let mut parser = Parser::new(text)?;
+    let request = message(&mut parser, |m: &mut EmulationRequest<'_>, p, key| {
+        fields! { key;
+            "node" => m.node, p.string()?;
+            "session" => m.session, p.string()?;
+            "data" => m.data, string_or_other(p)?.map(into_bytes);
+        }
+        Ok(true)
+    })?;
+    parser.end()?;
+    request.ok_or(DecodeError::Json { at: 0, expected: "an object" })
+}
+
+/// Reads a string; `None` for any other value.
+fn string_or_other<'a>(p: &mut Parser<'a>) -> Read<Option<Cow<'a, str>>> {
+    if p.peek() == Some(b'"') {
+        return p.string().map(Some);
+    }
+    p.raw().map(|_| None)
+}
+
+fn into_bytes(text: Cow<'_, str>) -> Cow<'_, [u8]> {
+    match text {
+        Cow::Borrowed(text) => Cow::Borrowed(text.as_bytes()),
+        Cow::Owned(text) => Cow::Owned(text.into_bytes()),
+    }
 }

@@ -8,7 +8,7 @@ pub(crate) mod parser;
 
 use super::DecodeError;
 
-pub use decode::decode_command;
+pub use decode::{decode_command, decode_connect_request, decode_emulation_request};
 pub use encode::{encode_push, encode_reply};
 
 /// Splits the first line off a frame. A blank line is no command.

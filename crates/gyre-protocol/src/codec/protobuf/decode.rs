@@ -32,6 +32,24 @@ pub fn decode_command(bytes: &[u8]) -> Read<Command<'_>> {
     Ok(Command { id, request: first.map(|(_, request)| request) })
 }
 
+/// Decodes the body of an emulation request: a message without its length.
+///
+/// # Errors
+/// [`DecodeError::Protobuf`] with the place.
+pub fn decode_emulation_request(bytes: &[u8]) -> Read<EmulationRequest<'_>> {
+    let mut request = EmulationRequest { data: Some(Cow::Borrowed(&[])), ..EmulationRequest::default() };
+    each_field(bytes, |number, value| {
+        match number {
+            1 => request.node = value.string()?,
+            2 => request.session = value.string()?,
+            3 => request.data = Some(value.data()?),
+            _ => {}
+        }
+        Ok(())
+    })?;
+    Ok(request)
+}
+
 /// Reads the request of that field, with its rank in the protocol's dispatch order.
 fn read_request<'a>(number: u64, value: Value<'a>) -> Read<Option<(u8, Request<'a>)>> {
     Ok(Some(match number {

@@ -1,0 +1,180 @@
+//! Unidirectional WebSocket connections: the client sends one connect request, by the query or as its first message,
+//! and listens from then on.
+//!
+//! Spec: client protocol, "Unidirectional transports"
+
+use std::{cell::Cell, rc::Rc};
+
+use ::http::StatusCode;
+use gyre_core::{
+    hub::{Direction, Framing, WireForm},
+    session::Pings,
+};
+use gyre_node::{ConnectionId, ConnectionOptions, Fed, Flushed, Link, LocalShard, Queue, TransportKind};
+use gyre_protocol::{
+    Disconnect, Push, PushBody,
+    codec::{Encoding, json::decode_connect_request},
+};
+
+use super::{Compression, Connection, Ending, Shared, SocketLink, frame::Decoder, handshake};
+use crate::{
+    http::{OriginPolicy, Request, Response, status, upgrade},
+    streaming::{CONNECT_PARAMETER, connect_command, parameter},
+};
+
+const FORM: WireForm = WireForm {
+    encoding: Encoding::Json,
+    framing: Framing::WebSocket,
+    direction: Direction::Unidirectional,
+    ascii: false,
+    deflate: None,
+};
+
+/// What is configured of the endpoint.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// `uni_websocket.message_size_limit`: bytes of a message; more closes with 1009.
+    pub message_bytes_max: usize,
+    /// `client.allowed_origins`.
+    pub origins: OriginPolicy,
+    /// Unless `uni_websocket.disable_closing_handshake`: a close frame, and time for the client's.
+    pub has_closing_handshake: bool,
+    /// Unless `uni_websocket.disable_disconnect_push`.
+    pub announces_disconnect: bool,
+    /// `uni_websocket.compression`.
+    pub compression: Option<Compression>,
+}
+
+/// Answers a request to the endpoint, and serves the connection it becomes.
+pub fn serve(
+    mut request: Request,
+    shard: &LocalShard,
+    settings: &Settings,
+    header_user: Option<Box<str>>,
+) -> Response {
+    let mut handshake = match handshake::check(request.method(), request.headers()) {
+        Ok(handshake) => handshake,
+        Err(refusal) => return *refusal,
+    };
+    handshake.subprotocol = None;
+    if !settings.origins.allows(request.headers()) {
+        return status(StatusCode::FORBIDDEN, "origin not allowed\n");
+    }
+    let connect = parameter(request.uri().query().unwrap_or(""), CONNECT_PARAMETER);
+    let connect = connect.filter(|connect| !connect.is_empty());
+    if connect.as_ref().is_some_and(|connect| decode_connect_request(connect).is_err()) {
+        return status(StatusCode::BAD_REQUEST, "malformed connect request\n");
+    }
+    let Some(upgrade) = upgrade(&mut request) else {
+        return status(StatusCode::BAD_REQUEST, "WebSocket needs HTTP/1.1 here\n");
+    };
+    let compression = handshake.agree_on(settings.compression);
+    let options = ConnectionOptions {
+        transport: TransportKind::UniWebSocket,
+        form: WireForm { deflate: compression.map(|compression| compression.deflate), ..FORM },
+        announces_disconnect: false,
+        pings: Pings::Protocol,
+        header_user,
+    };
+    let decoder = Decoder::new(
+        settings.message_bytes_max,
+        compression.map(|compression| compression.inflated_bytes_max),
+    );
+    let (shard, settings) = (shard.clone(), settings.clone());
+    tokio::task::spawn_local(async move {
+        if let Some((socket, received)) = upgrade.socket().await {
+            let times = shard.ping_times();
+            let mut connection = open(shard, Shared::new(socket), options, &settings, decoder);
+            connection.ping_natively(times);
+            if let (Some(connect), Some(unidirectional)) = (connect, &mut connection.unidirectional) {
+                unidirectional.receive(&connection.shard, connection.id, &connect);
+            }
+            tokio::task::spawn_local(connection.run(received));
+        }
+    });
+    handshake.response()
+}
+
+fn open(
+    shard: LocalShard,
+    shared: Rc<Shared>,
+    options: ConnectionOptions,
+    settings: &Settings,
+    decoder: Decoder,
+) -> Connection {
+    let announces = Rc::new(Cell::new(false));
+    let link = UnidirectionalLink {
+        socket: SocketLink(shared.clone()),
+        announces: announces.clone(),
+        has_closing_handshake: settings.has_closing_handshake,
+    };
+    let mut connection = Connection::with_link(shard, shared, options, decoder, Box::new(link));
+    connection.unidirectional = Some(Box::new(Unidirectional {
+        awaits_connect: true,
+        announces: settings.announces_disconnect.then_some(announces),
+        has_closing_handshake: settings.has_closing_handshake,
+    }));
+    connection
+}
+
+/// What the reading half of a unidirectional connection knows.
+pub(super) struct Unidirectional {
+    awaits_connect: bool,
+    /// To be set once the client has sent a connect request, unless disconnects are not announced.
+    announces: Option<Rc<Cell<bool>>>,
+    pub(super) has_closing_handshake: bool,
+}
+
+impl Unidirectional {
+    /// Takes a message: the first one is the connect request, others are discarded.
+    pub(super) fn receive(&mut self, shard: &LocalShard, id: ConnectionId, message: &[u8]) {
+        if !std::mem::replace(&mut self.awaits_connect, false) {
+            return;
+        }
+        match decode_connect_request(message) {
+            Ok(request) => {
+                if let Some(announces) = &self.announces {
+                    announces.set(true);
+                }
+                // Whatever it says: there is no further command.
+                let (Fed::Open | Fed::Busy | Fed::Over) = shard.command(id, connect_command(request));
+            }
+            Err(error) => {
+                tracing::debug!(%error, "undecodable connect request");
+                shard.disconnect(id, &Disconnect::BAD_REQUEST);
+            }
+        }
+    }
+}
+
+/// The writing half: says by a push, too, why the connection ends.
+struct UnidirectionalLink {
+    socket: SocketLink,
+    announces: Rc<Cell<bool>>,
+    has_closing_handshake: bool,
+}
+
+impl Link for UnidirectionalLink {
+    fn flush(&mut self, queue: &mut Queue) -> Flushed {
+        self.socket.flush(queue)
+    }
+
+    fn close(&mut self, disconnect: &Disconnect, queue: &mut Queue) {
+        let is_gone = disconnect.code == Disconnect::CONNECTION_CLOSED.code;
+        if self.announces.get() && !is_gone {
+            let body = PushBody::Disconnect(disconnect.clone());
+            let push = Push { channel: "".into(), id: 0, body };
+            if let Ok(frame) = FORM.push(&push) {
+                queue.push(frame);
+            }
+        }
+        match self.has_closing_handshake {
+            true => self.socket.close(disconnect, queue),
+            false => self.socket.end(Ending::Closed),
+        }
+    }
+
+    fn finish(&mut self) {
+        self.socket.finish();
+    }
+}
