@@ -168,7 +168,7 @@ pub struct WebSocketOptions {
 /// The unidirectional WebSocket endpoint.
 #[derive(Clone, Debug)]
 pub struct UniWebSocketOptions {
-    /// Where it is served, and `message_size_limit`.
+    /// Where it is served, `message_size_limit` and `compression`.
     pub socket: WebSocketOptions,
     /// `disable_closing_handshake`.
     pub disable_closing_handshake: bool,

@@ -16,7 +16,7 @@ use gyre_protocol::{
     codec::{Encoding, json::decode_connect_request},
 };
 
-use super::{Compression, Connection, Ending, Shared, SocketLink, frame::Decoder, handshake};
+use super::{Compression, Connection, Decoder, Ending, Shared, SocketLink, handshake};
 use crate::{
     http::{OriginPolicy, Request, Response, status, upgrade},
     streaming::{CONNECT_PARAMETER, connect_command, parameter},
@@ -35,14 +35,14 @@ const FORM: WireForm = WireForm {
 pub struct Settings {
     /// `uni_websocket.message_size_limit`: bytes of a message; more closes with 1009.
     pub message_bytes_max: usize,
+    /// `uni_websocket.compression` and what belongs to it.
+    pub compression: Option<Compression>,
     /// `client.allowed_origins`.
     pub origins: OriginPolicy,
     /// Unless `uni_websocket.disable_closing_handshake`: a close frame, and time for the client's.
     pub has_closing_handshake: bool,
     /// Unless `uni_websocket.disable_disconnect_push`.
     pub announces_disconnect: bool,
-    /// `uni_websocket.compression`.
-    pub compression: Option<Compression>,
 }
 
 /// Answers a request to the endpoint, and serves the connection it becomes.
@@ -57,6 +57,7 @@ pub fn serve(
         Err(refusal) => return *refusal,
     };
     handshake.subprotocol = None;
+    let compression = handshake.agree_on(settings.compression);
     if !settings.origins.allows(request.headers()) {
         return status(StatusCode::FORBIDDEN, "origin not allowed\n");
     }
@@ -68,7 +69,6 @@ pub fn serve(
     let Some(upgrade) = upgrade(&mut request) else {
         return status(StatusCode::BAD_REQUEST, "WebSocket needs HTTP/1.1 here\n");
     };
-    let compression = handshake.agree_on(settings.compression);
     let options = ConnectionOptions {
         transport: TransportKind::UniWebSocket,
         form: WireForm { deflate: compression.map(|compression| compression.deflate), ..FORM },
@@ -76,15 +76,13 @@ pub fn serve(
         pings: Pings::Protocol,
         header_user,
     };
-    let decoder = Decoder::new(
-        settings.message_bytes_max,
-        compression.map(|compression| compression.inflated_bytes_max),
-    );
+    let inflated_max = compression.map(|compression| compression.inflated_bytes_max);
+    let decoder = Decoder::new(settings.message_bytes_max, inflated_max);
     let (shard, settings) = (shard.clone(), settings.clone());
     tokio::task::spawn_local(async move {
         if let Some((socket, received)) = upgrade.socket().await {
             let times = shard.ping_times();
-            let mut connection = open(shard, Shared::new(socket), options, &settings, decoder);
+            let mut connection = open(shard, Shared::new(socket), options, decoder, &settings);
             connection.ping_natively(times);
             if let (Some(connect), Some(unidirectional)) = (connect, &mut connection.unidirectional) {
                 unidirectional.receive(&connection.shard, connection.id, &connect);
@@ -99,12 +97,13 @@ fn open(
     shard: LocalShard,
     shared: Rc<Shared>,
     options: ConnectionOptions,
-    settings: &Settings,
     decoder: Decoder,
+    settings: &Settings,
 ) -> Connection {
     let announces = Rc::new(Cell::new(false));
     let link = UnidirectionalLink {
         socket: SocketLink(shared.clone()),
+        form: options.form,
         announces: announces.clone(),
         has_closing_handshake: settings.has_closing_handshake,
     };
@@ -150,6 +149,7 @@ impl Unidirectional {
 /// The writing half: says by a push, too, why the connection ends.
 struct UnidirectionalLink {
     socket: SocketLink,
+    form: WireForm,
     announces: Rc<Cell<bool>>,
     has_closing_handshake: bool,
 }
@@ -164,7 +164,7 @@ impl Link for UnidirectionalLink {
         if self.announces.get() && !is_gone {
             let body = PushBody::Disconnect(disconnect.clone());
             let push = Push { channel: "".into(), id: 0, body };
-            if let Ok(frame) = FORM.push(&push) {
+            if let Ok(frame) = self.form.push(&push) {
                 queue.push(frame);
             }
         }
