@@ -15,7 +15,9 @@ use gyre_core::{
     channel::{CallRights, ChannelOptions, HistoryOptions, Namespaces, SubscribeRights},
     hub::{Direction, Framing, WireForm},
     limits::Limits,
-    ports::{Answer, Authenticator, ConnectionClaims, SubscriptionClaims, TokenError},
+    ports::{
+        Answer, Authenticator, ConnectionClaims, NoApplication, SubscriptionClaims, TokenError, TrackRequest,
+    },
     rules::{ConnectRules, Rules},
     session::Pings,
 };
@@ -126,6 +128,13 @@ impl Authenticator for AnyToken {
             _ => Ok(SubscriptionClaims { channel: token.into(), ..SubscriptionClaims::default() }),
         })
     }
+
+    fn track(&self, request: TrackRequest<'_>, _: i64) -> Result<Option<i64>, TokenError> {
+        match request.signature.len() % 3 {
+            0 => Err(TokenError::Expired),
+            _ => Ok(None),
+        }
+    }
 }
 
 /// Any operations on the sessions of one shard: no panic, and no queue above its limit.
@@ -148,7 +157,14 @@ pub fn session(data: &[u8]) {
         Duration::from_secs(60),
         StdRng::seed_from_u64(1),
     ));
-    let ports = Ports { broker: engine.clone(), presence: engine, authenticator: Arc::new(AnyToken) };
+    let ports = Ports {
+        broker: engine.clone(),
+        maps: engine.clone(),
+        presence: engine,
+        authenticator: Arc::new(AnyToken),
+        map_hooks: Arc::new(NoApplication),
+        polls: Arc::new(NoApplication),
+    };
     let info = NodeInfo { uid: "uid".into(), name: "node".into(), version: "0".into() };
     let node = Node::new(info, rules(), ports, directory, RUNTIME.handle().clone());
     let mut world = World { shard: SimulatedShard::new(&node, 0), node, clients: Default::default(), time };

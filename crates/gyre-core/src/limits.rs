@@ -38,6 +38,9 @@ pub struct Limits {
     pub connection_limit: usize,
     /// `client.connection_rate_limit`: new connections per second of a node (HTTP 503); 0 is no limit.
     pub connection_rate_limit: usize,
+    /// `shared_poll.concurrency_limit`: calls of backends on their way at once; 0 is the default of the node, 64. Read
+    /// once, at the start.
+    pub poll_concurrency: usize,
     /// `client.user_connection_limit`: connections of one user on a node (3504); 0 is no limit.
     pub user_connection_limit: usize,
 }
@@ -60,10 +63,14 @@ impl Default for Limits {
             subscribe_buffer_max: 1024,
             connection_limit: 0,
             connection_rate_limit: 0,
+            poll_concurrency: 0,
             user_connection_limit: 0,
         }
     }
 }
+
+/// Bytes of a key of a map or shared poll; longer ones are refused (error 107).
+pub const KEY_BYTES_MAX: usize = 1024;
 
 /// The longest expiry honoured; later ones are cut.
 ///

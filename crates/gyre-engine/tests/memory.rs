@@ -33,6 +33,7 @@ fn fixture(sweep: Sweep) -> Fixture {
     };
     Fixture {
         broker: engine.clone(),
+        maps: engine.clone(),
         presence: engine,
         presence_ttl,
         sink,

@@ -11,7 +11,7 @@ use std::{
 };
 
 use gyre_core::{
-    channel::ChannelName,
+    channel::{ChannelName, MapRetention},
     hub::{Joined, Slot, Subscriber},
     ports::{Answer, EngineError, History, HistoryFilter, PresenceEvent},
     rules::{self, Now},
@@ -122,6 +122,17 @@ impl ShardState {
             Effect::History { channel, filter, meta_ttl } => {
                 self.answer(slot, id, ports.broker.history(&channel, filter, meta_ttl).map(Outcome::History))
             }
+            Effect::ReadMapState { .. }
+            | Effect::ReadMapStream { .. }
+            | Effect::FollowMap { .. }
+            | Effect::ChangeMap { .. }
+            | Effect::AskMapHook { .. }
+            | Effect::EnterMap { .. }
+            | Effect::LeaveMap { .. } => self.execute_map(slot, id, effect),
+            Effect::JoinPoll { .. }
+            | Effect::VerifyTrack { .. }
+            | Effect::Track { .. }
+            | Effect::Untrack { .. } => self.execute_poll(slot, effect, now),
         }
     }
 
@@ -153,21 +164,13 @@ impl ShardState {
         channel: ChannelName,
         request: SubscribeEffect,
     ) -> Option<Outcome> {
-        let channel = self.hub.shared_name(&channel).cloned().unwrap_or(channel);
         let subscriber = match &request.stream {
             Some(_) => {
                 Subscriber::positioned(slot, request.join_leave, self.rules.limits.subscribe_buffer_max)
             }
             None => Subscriber::unpositioned(slot, request.join_leave),
         };
-        let (place, joined) = self.hub.insert(&channel, subscriber);
-        if let Some(connection) = self.connections.at_mut(slot) {
-            connection.places.push(place);
-        }
-        if joined == Joined::First {
-            self.node.directory.add_interest(&channel, self.index);
-        }
-        let channel_id = self.hub.channel_id(place);
+        let channel_id = self.enter_channel(&channel, subscriber);
         let ports = self.node.ports.clone();
         let work = async move {
             let result = read_stream(&ports, &channel, request).await;
@@ -175,6 +178,20 @@ impl ShardState {
             Outcome::Subscribed { channel, result }
         };
         self.answer(slot, id, poll_once(Box::pin(work)))
+    }
+
+    /// Puts a connection into a channel of the hub, and makes the shard interested in it. Returns the channel's number.
+    pub(crate) fn enter_channel(&mut self, channel: &ChannelName, subscriber: Subscriber) -> u32 {
+        let channel = self.hub.shared_name(channel).unwrap_or(channel).clone();
+        let slot = subscriber.slot;
+        let (place, joined) = self.hub.insert(&channel, subscriber);
+        if let Some(connection) = self.connections.at_mut(slot) {
+            connection.places.push(place);
+        }
+        if joined == Joined::First {
+            self.node.directory.add_interest(&channel, self.index);
+        }
+        self.hub.channel_id(place)
     }
 
     fn unsubscribe(&mut self, slot: Slot, channel: &ChannelName) {
@@ -189,15 +206,27 @@ impl ShardState {
         {
             *known = to;
         }
-        if let Some(channel) = removed.emptied
-            && self.node.directory.remove_interest(&channel, self.index)
-        {
-            self.forget("unsubscribe from the engine", self.node.ports.broker.unsubscribe(&channel));
+        let Some(channel) = removed.emptied else { return };
+        let is_last = self.node.directory.remove_interest(&channel, self.index);
+        let is_polled = self.close_polled(&channel);
+        if is_last && !is_polled {
+            let ports = &self.node.ports;
+            let unsubscribed = match self.map_retention(&channel) {
+                Some(_) => ports.maps.unsubscribe(&channel),
+                None => ports.broker.unsubscribe(&channel),
+            };
+            self.forget("unsubscribe from the engine", unsubscribed);
         }
     }
 
+    /// What the channel keeps, if it is a map.
+    fn map_retention(&self, channel: &str) -> Option<MapRetention> {
+        let options = self.rules.namespaces.options(channel)?;
+        options.map.as_ref().map(|map| map.retention)
+    }
+
     /// Where the connection stands in the channel.
-    fn place(&mut self, slot: Slot, channel: &str) -> Option<gyre_core::hub::Place> {
+    pub(crate) fn place(&mut self, slot: Slot, channel: &str) -> Option<gyre_core::hub::Place> {
         let connection = self.connections.at_mut(slot)?;
         self.hub.find(&connection.places, channel)
     }
@@ -208,7 +237,10 @@ impl ShardState {
         let Some(place) = self.place(slot, &channel) else { return };
         let Some(reached) = self.hub.position_at(place).cloned() else { return };
         let filter = HistoryFilter { limit: Some(0), ..HistoryFilter::default() };
-        let top = self.node.ports.broker.history(&channel, filter, meta_ttl);
+        let top = match self.map_retention(&channel) {
+            Some(retention) => self.node.ports.maps.read_stream(&channel, filter, retention),
+            None => self.node.ports.broker.history(&channel, filter, meta_ttl),
+        };
         let Some(connection) = self.connections.at_mut(slot) else { return };
         let id = ConnectionId { slot, generation: connection.generation };
         let mailbox = self.node.directory.mailboxes()[self.index].clone();
@@ -243,7 +275,12 @@ impl ShardState {
     }
 
     /// The outcome if it is known; else it is waited for and comes back through the mailbox.
-    fn answer(&mut self, slot: Slot, effect: EffectId, answer: Answer<Outcome>) -> Option<Outcome> {
+    pub(crate) fn answer(
+        &mut self,
+        slot: Slot,
+        effect: EffectId,
+        answer: Answer<Outcome>,
+    ) -> Option<Outcome> {
         let later = match answer {
             Answer::Ready(outcome) => return Some(outcome),
             Answer::Later(later) => later,
@@ -262,7 +299,7 @@ impl ShardState {
     }
 
     /// Carries out work whose result changes nothing for the session; failures are logged.
-    fn forget(&self, what: &'static str, answer: Answer<Result<(), EngineError>>) {
+    pub(crate) fn forget(&self, what: &'static str, answer: Answer<Result<(), EngineError>>) {
         let report = move |result: Result<(), EngineError>| {
             if let Err(error) = result {
                 tracing::warn!(%error, "cannot {what}");
@@ -312,7 +349,7 @@ async fn read_stream(
 }
 
 /// Polls work once, because an engine in this process answers at once.
-fn poll_once<T>(mut work: Pin<Box<dyn Future<Output = T> + Send>>) -> Answer<T> {
+pub(crate) fn poll_once<T>(mut work: Pin<Box<dyn Future<Output = T> + Send>>) -> Answer<T> {
     match work.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
         Poll::Ready(value) => Answer::Ready(value),
         Poll::Pending => Answer::Later(work),

@@ -8,10 +8,13 @@
 mod clock;
 mod directory;
 mod driver;
+mod driver_map;
+mod driver_poll;
 mod events;
 mod mailbox;
 mod node;
 pub mod ops;
+mod polls;
 mod sessions;
 mod shard;
 mod users;
@@ -19,6 +22,7 @@ mod users;
 pub use clock::now;
 pub use directory::Directory;
 pub use node::{Node, NodeInfo, Ports};
+pub use polls::CONCURRENCY as POLL_CONCURRENCY;
 pub use sessions::Received;
 pub use shard::{
     Commands, ConnectionId, ConnectionOptions, Fed, Flushed, Link, LocalShard, PingTimes, Queue, Setup,

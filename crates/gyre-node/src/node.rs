@@ -7,22 +7,28 @@ use std::{
 
 use arc_swap::ArcSwap;
 use gyre_core::{
-    ports::{Authenticator, Broker, PresenceStore},
+    ports::{Authenticator, Broker, MapHooks, MapStore, PresenceStore, SharedPollBackend},
     rules::Rules,
 };
 use tokio::sync::oneshot;
 
-use crate::{directory::Directory, sessions::Sessions, shard::ShardState, users::Users};
+use crate::{directory::Directory, polls::Polls, sessions::Sessions, shard::ShardState, users::Users};
 
 /// The ports a node works with.
 #[derive(Clone)]
 pub struct Ports {
     /// Publications and history.
     pub broker: Arc<dyn Broker>,
+    /// Maps.
+    pub maps: Arc<dyn MapStore>,
     /// Who is present.
     pub presence: Arc<dyn PresenceStore>,
     /// Tokens.
     pub authenticator: Arc<dyn Authenticator>,
+    /// The application's say in changes of maps.
+    pub map_hooks: Arc<dyn MapHooks>,
+    /// The data of shared polls.
+    pub polls: Arc<dyn SharedPollBackend>,
 }
 
 /// How a node presents itself.
@@ -43,6 +49,7 @@ pub struct Node {
     pub(crate) ports: Ports,
     pub(crate) directory: Arc<Directory>,
     pub(crate) users: Users,
+    pub(crate) polls: Arc<Polls>,
     pub(crate) sessions: Sessions,
     /// Connections on all shards, for `client.connection_limit`.
     pub(crate) connections: AtomicUsize,
@@ -67,11 +74,17 @@ impl Node {
         directory: Arc<Directory>,
         control: tokio::runtime::Handle,
     ) -> Arc<Self> {
+        let concurrency = match rules.limits.poll_concurrency {
+            0 => crate::POLL_CONCURRENCY,
+            concurrency => concurrency,
+        };
+        let polls = Arc::new(Polls::new(ports.polls.clone(), directory.clone(), concurrency));
         Arc::new(Self {
             info,
             ports,
             directory,
             users: Users::default(),
+            polls,
             sessions: Sessions::default(),
             connections: AtomicUsize::new(0),
             control,

@@ -6,6 +6,7 @@ pub mod auth;
 pub mod cli;
 pub mod config;
 pub mod dev;
+pub mod hooks;
 pub mod metrics;
 pub mod rate;
 pub mod routes;

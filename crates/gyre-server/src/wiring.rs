@@ -23,8 +23,9 @@ use tokio::{net::TcpListener, runtime::Runtime, sync::watch, task::JoinSet};
 
 use crate::{
     api::{ApiOptions, HttpApi},
-    auth::{KeyError, TokenAuthenticator, TokenVerifier, Verifiers},
+    auth::{KeyError, TokenAuthenticator, TokenVerifier, TrackKeys, Verifiers},
     config::{Pem, Resolved},
+    hooks::Hooks,
     metrics::ApiMetrics,
     rate::RateLimit,
     routes::{Extra, Http3, Prefixed, Router, Routes, Scope, WebTransportSettings},
@@ -40,6 +41,7 @@ pub struct Server {
     /// The node, for operations from outside.
     pub node: Arc<Node>,
     authenticator: Arc<TokenAuthenticator>,
+    hooks: Hooks,
     resolver: Option<Arc<CertificateResolver>>,
     stop: watch::Sender<bool>,
     threads: Vec<thread::JoinHandle<()>>,
@@ -72,6 +74,9 @@ pub enum StartError {
     /// A token key cannot be used.
     #[error("{0}")]
     Key(#[from] KeyError),
+    /// Hooks cannot be called over TLS.
+    #[error("cannot set up TLS for hooks: {0}")]
+    Hooks(#[from] rustls::Error),
     /// The system refuses something else.
     #[error("cannot start: {0}")]
     Io(#[from] io::Error),
@@ -85,6 +90,11 @@ pub fn verifiers(resolved: &Resolved) -> Result<Verifiers, KeyError> {
     Ok(Verifiers {
         connection: TokenVerifier::new(resolved.connection_token.clone())?,
         subscription: resolved.subscription_token.clone().map(TokenVerifier::new).transpose()?,
+        track: TrackKeys::new(
+            resolved.track.hmac_secret_key.expose(),
+            resolved.track.hmac_previous_secret_key.expose(),
+            resolved.track.hmac_previous_secret_key_valid_until,
+        ),
     })
 }
 
@@ -98,8 +108,15 @@ pub fn start(resolved: &Resolved, additions: Additions, control: &Runtime) -> Re
     let listeners = Listeners::new(resolved, additions.accepts_both, shards)?;
     let directory = Arc::new(Directory::new(shards));
     let engine = Arc::new(MemoryEngine::new(directory.clone(), Arc::new(Instant::now), PRESENCE_TTL));
-    let ports =
-        Ports { broker: engine.clone(), presence: engine.clone(), authenticator: authenticator.clone() };
+    let hooks = Hooks::new(resolved.hooks.clone())?;
+    let ports = Ports {
+        broker: engine.clone(),
+        maps: engine.clone(),
+        presence: engine.clone(),
+        authenticator: authenticator.clone(),
+        map_hooks: Arc::new(hooks.clone()),
+        polls: Arc::new(hooks.clone()),
+    };
     let info = node_info(resolved);
     let node = Node::new(info, resolved.rules.clone(), ports, directory, control.handle().clone());
     control.spawn(sweep(engine));
@@ -117,7 +134,7 @@ pub fn start(resolved: &Resolved, additions: Additions, control: &Runtime) -> Re
             Box::pin(serve_shard(shard, listeners, routes, h3, shutdown.clone(), timeout))
         }),
     )?;
-    Ok(Server { node, authenticator, resolver, stop, threads, shutdown_timeout: timeout })
+    Ok(Server { node, authenticator, hooks, resolver, stop, threads, shutdown_timeout: timeout })
 }
 
 impl Server {
@@ -131,6 +148,7 @@ impl Server {
             resolver.replace(&pem.certificates, pem.key.expose())?;
         }
         self.authenticator.replace(verifiers);
+        self.hooks.replace(resolved.hooks.clone());
         self.node.set_rules(resolved.rules.clone());
         Ok(())
     }

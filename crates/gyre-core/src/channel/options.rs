@@ -2,9 +2,11 @@
 //!
 //! Spec: configuration `channel.without_namespace` and `channel.namespaces[]`.
 
-use std::{num::NonZeroUsize, time::Duration};
+use std::{num::NonZeroUsize, sync::Arc, time::Duration};
 
 use regex::Regex;
+
+use crate::channel::{MapOptions, SharedPollOptions};
 
 /// Options of one namespace.
 #[derive(Clone, Debug, Default)]
@@ -53,6 +55,14 @@ pub struct ChannelOptions {
     pub data_format: DataFormat,
     /// `subscription_type`.
     pub kind: SubscriptionKind,
+    /// `map`, for the three kinds of maps.
+    pub map: Option<MapOptions>,
+    /// `shared_poll`, for polled channels.
+    pub shared_poll: Option<Arc<SharedPollOptions>>,
+    /// `map_clients_presence_channel_prefix`: the map of subscribers by client; empty for none.
+    pub clients_presence_prefix: Box<str>,
+    /// `map_users_presence_channel_prefix`: the map of subscribers by user; empty for none.
+    pub users_presence_prefix: Box<str>,
 }
 
 /// A channel's stream.

@@ -6,6 +6,7 @@
 
 mod deflate;
 mod fanout;
+mod keyed;
 mod wire;
 
 use std::sync::Arc;
@@ -16,6 +17,7 @@ use hashbrown::HashMap;
 use slab::Slab;
 
 pub use deflate::Deflate;
+pub use keyed::KeyedHub;
 pub use wire::{Direction, Framing, WireForm};
 
 use crate::{channel::ChannelName, filter::Filter, ports::ChannelEvent};
@@ -52,6 +54,8 @@ pub struct Subscriber {
     pub slot: Slot,
     /// Wants joins and leaves.
     pub join_leave: bool,
+    /// Builds state from what it receives: it is told of a loss even without a position.
+    keeps_state: bool,
     delta: DeltaState,
     is_compact: bool,
     /// What may pass.
@@ -188,6 +192,12 @@ impl Hub {
         self.channels.iter().map(|(_, channel)| (&channel.name, channel.subscribers.len()))
     }
 
+    /// The connections subscribed to a channel.
+    pub fn subscribers(&self, channel: &str) -> impl Iterator<Item = Slot> {
+        let channel = self.names.get(channel).map(|&index| &self.channels[index as usize]);
+        channel.into_iter().flat_map(|channel| channel.subscribers.iter().map(|subscriber| subscriber.slot))
+    }
+
     /// The channel's name as the shard shares it.
     pub fn shared_name(&self, channel: &str) -> Option<&ChannelName> {
         self.names.get_key_value(channel).map(|(name, _)| name)
@@ -243,6 +253,13 @@ impl Hub {
             Gate::Filtered(filtered) => filtered.position.as_ref(),
             _ => None,
         }
+    }
+
+    /// From now on, keeps what comes to the subscriber at that place, at most `buffer_max` publications.
+    pub fn hold(&mut self, place: Place, buffer_max: usize) {
+        let subscriber = &mut self.channels[place.channel as usize].subscribers[place.index as usize];
+        let buffer = Buffer { max: buffer_max, ..Buffer::default() };
+        subscriber.gate = Gate::Buffering(Box::new(buffer));
     }
 
     /// Opens the gate at that place, and delivers what was held back meanwhile.
@@ -388,8 +405,13 @@ impl Subscriber {
         Self::new(slot, join_leave, Gate::Closed)
     }
 
+    /// The same, of somebody who builds state from what it receives and must not miss anything unnoticed.
+    pub fn keeping_state(self) -> Self {
+        Self { keeps_state: true, ..self }
+    }
+
     fn new(slot: Slot, join_leave: bool, gate: Gate) -> Self {
-        Self { slot, join_leave, delta: DeltaState::Off, is_compact: false, gate }
+        Self { slot, join_leave, keeps_state: false, delta: DeltaState::Off, is_compact: false, gate }
     }
 
     /// Offers one event to the subscriber. [`Admission::Gap`] if its subscription is over.
@@ -444,12 +466,13 @@ impl Subscriber {
         }
     }
 
-    /// Events of the channel were lost: only those who keep no position may go on.
+    /// Events of the channel were lost: only those who keep neither position nor state may go on.
     fn lose(&mut self, channel: &ChannelName, outbox: &mut impl Outbox) {
         match &mut self.gate {
+            Gate::Open if self.keeps_state => outbox.lost(self.slot, channel),
             Gate::Open | Gate::Closed => {}
             Gate::Buffering(buffer) => buffer.has_overflowed = true,
-            Gate::Filtered(filtered) if filtered.position.is_none() => {}
+            Gate::Filtered(filtered) if filtered.position.is_none() && !self.keeps_state => {}
             Gate::Positioned(_) | Gate::Filtered(_) => outbox.lost(self.slot, channel),
         }
     }

@@ -11,6 +11,28 @@ pub trait Authenticator: Send + Sync + 'static {
 
     /// Verifies a subscription token. Whether channel, user and client are the session's own is checked by the session.
     fn subscription(&self, token: &str, now: f64) -> Answer<Result<SubscriptionClaims, TokenError>>;
+
+    /// Verifies the signature of keys a user tracks in a shared poll channel, and tells when it expires (Unix time).
+    /// `now` is Unix time in seconds.
+    ///
+    /// # Errors
+    /// [`TokenError::Expired`], or [`TokenError::Invalid`] for any other.
+    fn track(&self, request: TrackRequest<'_>, now: i64) -> Result<Option<i64>, TokenError>;
+}
+
+/// Keys to be tracked, and the signature that allows it.
+///
+/// Spec: client protocol, "Shared poll", signature.
+#[derive(Clone, Copy, Debug)]
+pub struct TrackRequest<'a> {
+    /// Who tracks; empty for anonymous.
+    pub user: &'a str,
+    /// In which channel.
+    pub channel: &'a str,
+    /// Which keys, in the order they were signed in.
+    pub keys: &'a [Box<str>],
+    /// `iat:exp:hex`.
+    pub signature: &'a str,
 }
 
 /// What a valid connection token says.

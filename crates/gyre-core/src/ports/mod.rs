@@ -1,18 +1,27 @@
-//! What the core needs from the outside, as contracts: engines fill [`Broker`] and [`PresenceStore`], the server
-//! fills [`Authenticator`].
+//! What the core needs from the outside, as contracts: engines fill [`Broker`], [`MapStore`] and
+//! [`PresenceStore`], the server fills [`Authenticator`],
+//! [`MapHooks`] and [`SharedPollBackend`].
 //!
 //! Every port answers with [`Answer`]: at once where nothing has to be waited for (the memory engine, local token
 //! checks), else with a future. The caller treats both alike, but an answer at once costs no allocation and no task.
 
 mod authenticator;
 mod broker;
+mod map_hooks;
+mod map_store;
+mod no_application;
 mod presence;
+mod shared_poll;
 
 use std::{future::Future, pin::Pin};
 
 pub use authenticator::*;
 pub use broker::*;
+pub use map_hooks::*;
+pub use map_store::*;
+pub use no_application::NoApplication;
 pub use presence::*;
+pub use shared_poll::*;
 
 /// The answer of a port.
 #[must_use]
@@ -57,4 +66,7 @@ pub enum EngineError {
     /// The engine cannot do this by its nature or configuration.
     #[error("not supported by this engine")]
     NotAvailable,
+    /// A bound of the engine is reached; nothing was changed.
+    #[error("a limit of the engine is reached")]
+    LimitReached,
 }

@@ -2,14 +2,14 @@
 
 use std::{sync::Arc, time::Duration};
 
-use gyre_protocol::{ClientInfo, Payload, PresenceStats, StreamPosition, SubscribePush};
+use gyre_protocol::{ClientInfo, Epoch, Payload, PresenceStats, StreamPosition, SubscribePush};
 
 use crate::{
-    channel::ChannelName,
+    channel::{ChannelName, MapRetention, SharedPollOptions},
     hub::Activation,
     ports::{
-        ConnectionClaims, EngineError, History, HistoryFilter, NewPublication, PublishOptions,
-        SubscriptionClaims, TokenError,
+        ConnectionClaims, EngineError, History, HistoryFilter, HookRefusal, MapHookGrant, MapHookRequest,
+        MapState, NewEntry, NewPublication, PublishOptions, StateFilter, SubscriptionClaims, TokenError,
     },
 };
 
@@ -101,6 +101,127 @@ pub enum Effect {
         /// How long the engine keeps the position from now on.
         meta_ttl: Duration,
     },
+    /// Read a page of a map's state. → [`Outcome::MapState`]
+    ReadMapState {
+        /// Channel.
+        channel: ChannelName,
+        /// Which page.
+        filter: StateFilter,
+        /// What the map keeps.
+        retention: MapRetention,
+        /// Put the connection into the channel first, unless it is there, and hold back what comes until it is
+        /// activated; with joins and leaves or without.
+        hold: Option<bool>,
+    },
+    /// Read a page of a map's changes. → [`Outcome::MapStream`]
+    ReadMapStream {
+        /// Channel.
+        channel: ChannelName,
+        /// Which part.
+        filter: HistoryFilter,
+        /// What the map keeps.
+        retention: MapRetention,
+    },
+    /// Put the connection into a map's channel, hold back what comes until it is activated, and read what preceded.
+    /// → [`Outcome::MapFollowed`]
+    FollowMap {
+        /// Channel.
+        channel: ChannelName,
+        /// Deliver joins and leaves.
+        join_leave: bool,
+        /// The changes to read, and what the map keeps; `None` without a stream.
+        stream: Option<(HistoryFilter, MapRetention)>,
+    },
+    /// Change a map. → [`Outcome::Published`]
+    ChangeMap {
+        /// Channel.
+        channel: ChannelName,
+        /// What.
+        change: MapChange,
+        /// What the map keeps.
+        retention: MapRetention,
+    },
+    /// Ask the application about a change of a map; the driver adds what it knows of the connection. →
+    /// [`Outcome::MapHookAnswered`]
+    AskMapHook {
+        /// Which hook.
+        hook: Box<str>,
+        /// What is asked.
+        request: Box<MapHookRequest>,
+    },
+    /// Set a key that tells of the client, or keep it alive. No outcome.
+    EnterMap {
+        /// Channel of the map.
+        channel: ChannelName,
+        /// Key.
+        key: Box<str>,
+        /// The client.
+        info: Option<Arc<ClientInfo>>,
+        /// What the map keeps.
+        retention: MapRetention,
+    },
+    /// Remove a key that told of the client. No outcome.
+    LeaveMap {
+        /// Channel of the map.
+        channel: ChannelName,
+        /// Key.
+        key: Box<str>,
+        /// What the map keeps.
+        retention: MapRetention,
+    },
+    /// Put the connection into a polled channel. → [`Outcome::PollJoined`]
+    JoinPoll {
+        /// Channel.
+        channel: ChannelName,
+        /// How it is polled.
+        options: Arc<SharedPollOptions>,
+    },
+    /// Verify the signatures of keys to be tracked. → [`Outcome::TrackVerified`]
+    VerifyTrack {
+        /// Channel.
+        channel: ChannelName,
+        /// Who tracks.
+        user: Arc<str>,
+        /// Keys by signature.
+        batches: Vec<TrackBatch>,
+    },
+    /// Deliver keys from now on, above the version named with each. No outcome.
+    Track {
+        /// Channel.
+        channel: ChannelName,
+        /// Keys and versions.
+        keys: Vec<(Box<str>, u64)>,
+    },
+    /// Deliver keys no longer. No outcome.
+    Untrack {
+        /// Channel.
+        channel: ChannelName,
+        /// Keys.
+        keys: Vec<Box<str>>,
+    },
+}
+
+/// Keys under one signature.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TrackBatch {
+    /// `iat:exp:hex`.
+    pub signature: Box<str>,
+    /// Keys in the order they were signed in.
+    pub keys: Vec<Box<str>>,
+}
+
+/// A client's change of a map.
+#[derive(Debug)]
+pub enum MapChange {
+    /// Set a key.
+    Publish(Box<NewEntry>),
+    /// Remove a key.
+    Remove {
+        /// Key.
+        key: Box<str>,
+        /// See [`NewEntry::idempotency_key`].
+        idempotency_key: Box<str>,
+    },
 }
 
 /// What a subscription needs from hub and engine.
@@ -150,7 +271,19 @@ pub enum Outcome {
         /// What was read.
         result: Result<Subscribed, EngineError>,
     },
-    /// Of [`Effect::Publish`].
+    /// Of [`Effect::AskMapHook`].
+    MapHookAnswered(Result<Box<MapHookGrant>, HookRefusal>),
+    /// Of [`Effect::JoinPoll`]: the epoch of the channel's versions, empty if not known yet.
+    PollJoined(Epoch),
+    /// Of [`Effect::VerifyTrack`]: when each batch expires (Unix time), or why one of them is refused.
+    TrackVerified(Result<Vec<Option<i64>>, TokenError>),
+    /// Of [`Effect::ReadMapState`].
+    MapState(Result<MapState, EngineError>),
+    /// Of [`Effect::ReadMapStream`].
+    MapStream(Result<History, EngineError>),
+    /// Of [`Effect::FollowMap`]. After an error the session gives back what was done.
+    MapFollowed(Result<Option<History>, EngineError>),
+    /// Of [`Effect::Publish`] and [`Effect::ChangeMap`].
     Published(Result<(), EngineError>),
     /// Of [`Effect::Presence`].
     Presence(Result<Vec<Arc<ClientInfo>>, EngineError>),

@@ -10,11 +10,14 @@ mod connect;
 mod effect;
 mod history;
 mod identity;
+mod map;
+mod map_publish;
 mod presence;
 mod publish;
 mod refresh;
 mod rpc;
 mod server;
+mod shared_poll;
 mod sub_refresh;
 mod subscribe;
 mod subscription;
@@ -132,6 +135,14 @@ enum BusyCommand {
     Publish {
         id: u32,
     },
+    Map(map::MapCommand),
+    MapHook(Box<map_publish::Asked>),
+    JoinPoll {
+        id: u32,
+        channel: ChannelName,
+        data: gyre_protocol::Payload,
+    },
+    Track(shared_poll::TrackCommand),
     Presence {
         id: u32,
     },
@@ -319,6 +330,32 @@ impl Session {
                 self.reply(id, result.map_or_else(internal_error, |()| ReplyBody::Publish));
                 Ok(())
             }
+            (BusyCommand::Map(command), Outcome::MapState(result)) => {
+                self.map_state_read(cx, command, result);
+                Ok(())
+            }
+            (BusyCommand::Map(command), Outcome::MapStream(result)) => {
+                self.map_stream_read(command, result);
+                Ok(())
+            }
+            (BusyCommand::Map(command), Outcome::MapFollowed(result)) => {
+                self.map_live_read(cx, command, result)
+            }
+            (BusyCommand::MapHook(asked), Outcome::MapHookAnswered(answer)) => {
+                let id = asked.id;
+                let outcome = self.map_hook_answered(*asked, answer);
+                self.settle(id, outcome)
+            }
+            (BusyCommand::JoinPoll { id, channel, data }, Outcome::PollJoined(epoch)) => {
+                let result = gyre_protocol::SubscribeResult { epoch, data, ..Default::default() };
+                self.poll_joined(cx, id, &channel, result);
+                Ok(())
+            }
+            (BusyCommand::Track(command), Outcome::TrackVerified(expiries)) => {
+                let id = command.id;
+                let outcome = self.track_verified(cx, command, expiries);
+                self.settle(id, outcome)
+            }
             (BusyCommand::Presence { id }, Outcome::Presence(result)) => {
                 self.reply(id, result.map_or_else(internal_error, ReplyBody::Presence));
                 Ok(())
@@ -351,12 +388,16 @@ impl Session {
             _ => Subscriptions::default(),
         };
         self.outputs.retain(|output| match output {
-            Output::Reply(_) | Output::Push(_) | Output::Effect(_, Effect::Unsubscribe { .. }) => true,
+            Output::Reply(_)
+            | Output::Push(_)
+            | Output::Effect(
+                _,
+                Effect::Unsubscribe { .. } | Effect::LeaveMap { .. } | Effect::Untrack { .. },
+            ) => true,
             Output::Effect(..) | Output::Ping | Output::Activate { .. } | Output::Finish => false,
         });
         for (channel, subscription) in subscriptions.into_iter() {
-            let effect = subscription.unsubscribe_effect(channel);
-            self.effect(effect);
+            self.give_back(channel, subscription);
         }
         self.state = State::Closed;
     }
@@ -406,8 +447,11 @@ impl Live {
     }
 }
 
-fn internal_error(_: crate::ports::EngineError) -> ReplyBody {
-    ReplyBody::Error(ClientError::INTERNAL)
+fn internal_error(error: crate::ports::EngineError) -> ReplyBody {
+    ReplyBody::Error(match error {
+        crate::ports::EngineError::LimitReached => ClientError::LIMIT_EXCEEDED,
+        _ => ClientError::INTERNAL,
+    })
 }
 
 /// Idle cost of a session; what a connected one holds besides is boxed.

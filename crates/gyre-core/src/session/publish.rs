@@ -9,6 +9,9 @@ use crate::{
     rules::Context,
 };
 
+/// `type` of changes of maps.
+const KIND_MAP: i32 = 1;
+
 impl Session {
     pub(super) fn publish(
         &mut self,
@@ -21,8 +24,10 @@ impl Session {
             return Err(Disconnect::BAD_REQUEST.into());
         }
         let options = cx.rules.client_channel(channel)?;
-        if request.kind != 0 || options.kind != SubscriptionKind::Stream {
-            return Err(ClientError::NOT_AVAILABLE.into());
+        match request.kind {
+            0 => {}
+            KIND_MAP => return self.publish_map(cx, id, request, options),
+            _ => return Err(ClientError::NOT_AVAILABLE.into()),
         }
         let data = received(self.encoding, &request.data);
         if !options.data_format.accepts(&data) {
@@ -32,6 +37,9 @@ impl Session {
         let asker = Asker { user: &live.user, is_subscribed: live.subscriptions.is_active(channel) };
         if !cx.rules.may_call(options.publish, asker) {
             return Err(ClientError::PERMISSION_DENIED.into());
+        }
+        if options.kind != SubscriptionKind::Stream {
+            return Err(ClientError::NOT_AVAILABLE.into());
         }
         let info = live.subscriptions.get(channel).map_or(&live.info, |subscription| &subscription.info);
         let publication = NewPublication { data, info: Some(info.clone()), tags: Default::default() };

@@ -6,7 +6,12 @@ use std::sync::Arc;
 
 use gyre_protocol::{ClientError, ClientInfo, Disconnect, ReplyBody, SubRefreshRequest, SubRefreshResult};
 
-use super::{BusyCommand, Effect, Refusal, Session, connect::expiry, subscribe::is_past};
+use super::{
+    BusyCommand, Effect, Refusal, Session,
+    connect::expiry,
+    shared_poll::{REFRESH_TRACK, REFRESH_UNTRACK},
+    subscribe::is_past,
+};
 use crate::{
     channel::ChannelName,
     ports::{SubscriptionClaims, TokenError},
@@ -22,6 +27,11 @@ impl Session {
         let Some(subscription) = subscription else { return Err(ClientError::PERMISSION_DENIED.into()) };
         if subscription.features.is_server_side {
             return Err(Disconnect::BAD_REQUEST.into());
+        }
+        match request.kind {
+            REFRESH_TRACK => return self.track(id, request),
+            REFRESH_UNTRACK => return self.untrack(id, request),
+            _ => {}
         }
         if request.token.is_empty() || request.kind != 0 {
             return Err(ClientError::BAD_REQUEST.into());

@@ -13,6 +13,8 @@ use super::{
     BusyCommand, Effect, EffectId, Origin, Output, Refusal, Session, StreamPart, StreamRead, SubscribeEffect,
     Subscribed,
     connect::expiry,
+    map::MapRequest,
+    shared_poll::KIND_SHARED_POLL,
     subscribe_push,
     subscription::{Features, PendingSubscription, Recovery, Subscription, SubscriptionState},
 };
@@ -34,6 +36,8 @@ pub(super) struct Intent {
     wishes: Wishes,
     filter: Result<Option<Box<Filter>>, InvalidFilter>,
     reject_unrecovered: bool,
+    /// The phase asked for, of a map.
+    map: Option<MapRequest>,
 }
 
 /// Features a client may ask for; granted only where it has the right.
@@ -76,8 +80,8 @@ impl Grant {
 const FLAG_CHANNEL_COMPACTION: i64 = 1;
 /// `flag` bit of a subscribe: answer error 112 instead of an unrecovered subscription.
 const FLAG_REJECT_UNRECOVERED: i64 = 2;
-/// `type` of shared poll subscriptions.
-const KIND_SHARED_POLL: i32 = 4;
+/// `type` of map subscriptions.
+const KINDS_MAP: std::ops::RangeInclusive<i32> = 1..=3;
 
 impl Session {
     pub(super) fn subscribe(
@@ -86,7 +90,12 @@ impl Session {
         id: u32,
         request: &SubscribeRequest<'_>,
     ) -> Result<(), Refusal> {
+        let is_map = KINDS_MAP.contains(&request.kind);
+        if is_map && let Some(outcome) = self.continue_map(cx, id, request) {
+            return outcome;
+        }
         let options = self.check_subscribe(cx, request)?;
+        let map = is_map.then(|| MapRequest::first(request, &options)).transpose()?;
         let intent = Intent {
             channel: ChannelName::new(&request.channel),
             since: request
@@ -101,6 +110,7 @@ impl Session {
             },
             filter: filter_of(request, &options),
             reject_unrecovered: request.flag & FLAG_REJECT_UNRECOVERED != 0,
+            map,
         };
         if !request.token.is_empty() {
             let token = request.token.as_ref().into();
@@ -118,8 +128,27 @@ impl Session {
             reject_unrecovered: intent.reject_unrecovered,
             ..Grant::server_side(options, None)
         };
-        self.begin_subscription(cx, Origin::Command { id }, intent.channel, grant);
+        self.begin(cx, id, intent.channel, grant, intent.map);
         Ok(())
+    }
+
+    /// Makes an authorised subscription of its kind.
+    fn begin(
+        &mut self,
+        cx: &Context<'_>,
+        id: u32,
+        channel: ChannelName,
+        grant: Grant,
+        map: Option<MapRequest>,
+    ) {
+        match (map, &grant.options.shared_poll) {
+            (Some(map), _) => self.begin_map(cx, id, channel, grant, map),
+            (None, Some(options)) => {
+                let options = options.clone();
+                self.begin_polled(id, channel, grant, options);
+            }
+            (None, None) => self.begin_subscription(cx, Origin::Command { id }, channel, grant),
+        }
     }
 
     /// The checks that need no token, in the protocol's order.
@@ -158,9 +187,6 @@ impl Session {
         if kind_of(options.kind) != request.kind {
             return Err(ClientError::PERMISSION_DENIED.into());
         }
-        if options.kind != SubscriptionKind::Stream {
-            return Err(ClientError::NOT_AVAILABLE.into());
-        }
         if request.token.is_empty() && cx.rules.namespaces.parts(channel).is_private {
             return Err(ClientError::PERMISSION_DENIED.into());
         }
@@ -196,7 +222,7 @@ impl Session {
             filter: intent.filter.map_err(|InvalidFilter| ClientError::BAD_REQUEST)?,
             reject_unrecovered: intent.reject_unrecovered,
         };
-        self.begin_subscription(cx, Origin::Command { id }, intent.channel, grant);
+        self.begin(cx, id, intent.channel, grant, intent.map);
         Ok(())
     }
 
@@ -275,6 +301,7 @@ impl Session {
                 join_leave: features.join_leave,
                 positioned: features.positioned,
             },
+            map_keys: None,
         };
         let Some(live) = self.live_mut() else { return };
         live.subscriptions.insert(channel, subscription);
@@ -329,18 +356,25 @@ impl Session {
 
     /// The client has been told: publications may flow from here on, and the join is published.
     pub(super) fn activate(&mut self, cx: &Context<'_>, channel: &ChannelName) {
-        let jitter = self.jitter;
         let Some(live) = self.live_mut() else { return };
         let Some(subscription) = live.subscriptions.get_mut(channel) else { return };
         let state = std::mem::replace(&mut subscription.state, SubscriptionState::Active);
         let SubscriptionState::Pending(pending) = state else { return };
+        let position = pending.result.positioned.then_some(pending.top);
+        self.let_flow(cx, channel, Activation { position, ..pending.activation });
+    }
+
+    /// Opens the gate of an active subscription, publishes its join, and enters it where it is to be seen.
+    pub(super) fn let_flow(&mut self, cx: &Context<'_>, channel: &ChannelName, activation: Activation) {
+        self.outputs.push_back(Output::Activate { channel: channel.clone(), activation });
+        self.enter_maps(cx, channel);
+        let jitter = self.jitter;
+        let Some(live) = self.live_mut() else { return };
+        let Some(subscription) = live.subscriptions.get_mut(channel) else { return };
         let join = subscription.features.join_leave.then(|| subscription.info.clone());
         if subscription.needs_tick() {
             live.timers.start_tick(&cx.now, &cx.rules.limits, jitter);
         }
-        let position = pending.result.positioned.then_some(pending.top);
-        let activation = Activation { position, ..pending.activation };
-        self.outputs.push_back(Output::Activate { channel: channel.clone(), activation });
         if let Some(info) = join {
             self.effect(Effect::Join { channel: channel.clone(), info });
         }
@@ -353,8 +387,7 @@ impl Session {
         else {
             return false;
         };
-        let effect = subscription.unsubscribe_effect(channel);
-        self.effect(effect);
+        self.give_back(channel, subscription);
         true
     }
 }
@@ -416,10 +449,10 @@ fn fill_result(pending: &mut PendingSubscription, subscribed: Subscribed) {
 }
 
 /// What a subscription gets out of namespace, grant and wishes.
-struct Negotiated {
-    presence: bool,
-    join_leave: bool,
-    push_join_leave: bool,
+pub(super) struct Negotiated {
+    pub(super) presence: bool,
+    pub(super) join_leave: bool,
+    pub(super) push_join_leave: bool,
     positioned: bool,
     recoverable: bool,
     delta: bool,
@@ -428,7 +461,7 @@ struct Negotiated {
 
 /// Forced features come from the namespace or the grant; wishes are granted where the client has the right, else
 /// silently ignored.
-fn negotiate(
+pub(super) fn negotiate(
     cx: &Context<'_>,
     options: &ChannelOptions,
     grant: &SubscriptionGrant,

@@ -6,9 +6,9 @@ use gyre_protocol::{ClientInfo, StreamPosition, SubscribeResult};
 use hashbrown::HashMap;
 
 use crate::{
-    channel::ChannelName,
+    channel::{ChannelName, MapRetention},
     hub::Activation,
-    session::{Effect, EffectId},
+    session::{Effect, EffectId, map::CatchUp, shared_poll::Tracked},
 };
 
 /// The subscriptions of one session by channel; allocates nothing while there are none.
@@ -24,6 +24,26 @@ pub(crate) struct Subscription {
     /// Unix time of expiry.
     pub(crate) expire_at: Option<i64>,
     pub(crate) features: Features,
+    /// Keys it has in maps; few have any.
+    pub(crate) map_keys: Option<Box<MapKeys>>,
+}
+
+/// Where a subscriber has keys while it is there.
+#[derive(Debug)]
+pub(crate) struct MapKeys {
+    /// Its client id, with its information.
+    pub(crate) clients: Option<MapRef>,
+    /// Its user id, which others may hold as well and which therefore only ends.
+    pub(crate) users: Option<MapRef>,
+    /// The channel itself, from which the client id is removed when it leaves.
+    pub(crate) own: Option<MapRef>,
+}
+
+/// A map and what it keeps.
+#[derive(Debug)]
+pub(crate) struct MapRef {
+    pub(crate) channel: ChannelName,
+    pub(crate) retention: MapRetention,
 }
 
 /// What a subscription does besides receiving publications.
@@ -43,6 +63,10 @@ pub(crate) struct Features {
 pub(crate) enum SubscriptionState {
     /// Hub and engine are being asked.
     Pending(Box<PendingSubscription>),
+    /// A map is being read, page by page.
+    CatchUp(Box<CatchUp>),
+    /// Keys are tracked; nothing else flows.
+    Polled(Box<Tracked>),
     /// Publications flow.
     Active,
 }
@@ -95,7 +119,16 @@ impl Subscription {
 
     /// True if the session's tick has something to do for it.
     pub(crate) fn needs_tick(&self) -> bool {
-        self.features.presence || self.features.positioned || self.expire_at.is_some()
+        let is_busy = match &self.state {
+            SubscriptionState::CatchUp(_) => true,
+            SubscriptionState::Polled(tracked) => !tracked.is_empty(),
+            SubscriptionState::Pending(_) | SubscriptionState::Active => false,
+        };
+        self.features.presence
+            || self.features.positioned
+            || self.expire_at.is_some()
+            || self.map_keys.is_some()
+            || is_busy
     }
 }
 
@@ -109,7 +142,8 @@ impl Subscriptions {
     }
 
     pub(crate) fn is_active(&self, channel: &str) -> bool {
-        self.0.get(channel).is_some_and(|s| matches!(s.state, SubscriptionState::Active))
+        let state = self.0.get(channel).map(|subscription| &subscription.state);
+        matches!(state, Some(SubscriptionState::Active | SubscriptionState::Polled(_)))
     }
 
     pub(crate) fn get(&self, channel: &str) -> Option<&Subscription> {
@@ -134,6 +168,10 @@ impl Subscriptions {
 
     pub(crate) fn iter(&self) -> impl Iterator<Item = (&ChannelName, &Subscription)> {
         self.0.iter()
+    }
+
+    pub(crate) fn iter_mut(&mut self) -> impl Iterator<Item = (&ChannelName, &mut Subscription)> {
+        self.0.iter_mut()
     }
 
     pub(crate) fn into_iter(self) -> impl Iterator<Item = (ChannelName, Subscription)> {

@@ -7,9 +7,13 @@ use gyre_protocol::{Epoch, Expiry, Publication, StreamPosition, SubscribePush, U
 use super::*;
 use crate::{
     channel::{CallRights, ChannelOptions, HistoryOptions, SubscribeRights},
-    ports::{ConnectionClaims, EngineError, History, SubscriptionClaims, SubscriptionGrant, TokenError},
+    ports::{
+        ConnectionClaims, EngineError, History, MapState, SubscriptionClaims, SubscriptionGrant, TokenError,
+    },
     rules::{Now, Rules},
 };
+
+mod keyed;
 
 /// A session, its rules, a clock that moves only when told, and an application that answers every effect as the test
 /// wants.
@@ -21,6 +25,8 @@ struct Script {
     subscription: Result<SubscriptionClaims, TokenError>,
     history: Result<History, EngineError>,
     attached: Attached,
+    map_state: MapState,
+    track: Result<Vec<Option<i64>>, TokenError>,
     /// Effects that had no answer, by name.
     effects: Vec<String>,
 }
@@ -73,6 +79,8 @@ impl Script {
             subscription: Err(TokenError::Expired),
             history: Ok(History { publications: Vec::new(), top }),
             attached: Attached::Yes,
+            map_state: MapState::default(),
+            track: Err(TokenError::Expired),
             effects: Vec::new(),
         }
     }
@@ -117,6 +125,14 @@ impl Script {
                         read.map(|history| Subscribed { history, is_continuous: true, channel_id: 7 });
                     Outcome::Subscribed { channel, result }
                 }
+                Effect::ReadMapState { .. } => Outcome::MapState(Ok(self.map_state.clone())),
+                Effect::ReadMapStream { .. } => Outcome::MapStream(self.history.clone()),
+                Effect::FollowMap { stream, .. } => {
+                    Outcome::MapFollowed(stream.map(|_| self.history.clone()).transpose())
+                }
+                Effect::JoinPoll { .. } => Outcome::PollJoined(Epoch::new("e")),
+                Effect::VerifyTrack { .. } => Outcome::TrackVerified(self.track.clone()),
+                Effect::ChangeMap { .. } => Outcome::Published(Ok(())),
                 Effect::Publish { .. } => Outcome::Published(Ok(())),
                 Effect::History { .. } => Outcome::History(self.history.clone()),
                 Effect::Presence { .. } => Outcome::Presence(Ok(Vec::new())),

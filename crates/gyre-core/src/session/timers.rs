@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use gyre_protocol::{Disconnect, PushBody, Unsubscribe};
 
-use super::{Effect, Output, Pings, Session, State};
+use super::{Effect, Output, Pings, Session, State, subscription::SubscriptionState};
 use crate::{
     channel::ChannelName,
     hub::Direction,
@@ -136,9 +136,15 @@ impl Session {
         let unix_seconds = (cx.now.unix_ms / 1000) as i64;
         let Some(live) = self.live_mut() else { return Ok(()) };
         let mut effects = Vec::new();
-        let mut expired: Vec<ChannelName> = Vec::new();
+        let (mut expired, mut abandoned) = (Vec::<ChannelName>::new(), Vec::<ChannelName>::new());
         let mut is_needed = false;
-        for (channel, subscription) in live.subscriptions.iter() {
+        for (channel, subscription) in live.subscriptions.iter_mut() {
+            if let SubscriptionState::Polled(tracked) = &mut subscription.state {
+                let keys = tracked.take_expired(unix_seconds);
+                if !keys.is_empty() {
+                    effects.push(Effect::Untrack { channel: channel.clone(), keys });
+                }
+            }
             is_needed |= subscription.needs_tick();
             if subscription.expire_at.is_some_and(|at| unix_seconds > at.saturating_add(grace)) {
                 if subscription.features.is_server_side {
@@ -147,7 +153,14 @@ impl Session {
                 expired.push(channel.clone());
                 continue;
             }
-            if subscription.features.presence {
+            if matches!(&subscription.state, SubscriptionState::CatchUp(c) if c.is_abandoned(cx.now.instant))
+            {
+                abandoned.push(channel.clone());
+                continue;
+            }
+            effects.extend(subscription.renew_effects());
+            if subscription.features.presence && !matches!(subscription.state, SubscriptionState::CatchUp(_))
+            {
                 effects.push(Effect::RenewPresence {
                     channel: channel.clone(),
                     info: subscription.info.clone(),
@@ -163,6 +176,9 @@ impl Session {
         }
         for effect in effects {
             self.effect(effect);
+        }
+        for channel in abandoned {
+            self.drop_subscription(&channel);
         }
         for channel in expired {
             self.drop_subscription(&channel);

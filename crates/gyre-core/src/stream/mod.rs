@@ -13,6 +13,14 @@ pub fn is_recovered(since: u64, history: &History) -> bool {
     }
 }
 
+/// True if what was read after `since` has no gap at its start; it need not reach the top.
+pub fn continues(since: u64, history: &History) -> bool {
+    match history.publications.first() {
+        Some(first) => first.offset == since + 1,
+        None => history.top.offset == since,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::sync::Arc;

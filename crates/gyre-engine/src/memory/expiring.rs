@@ -72,11 +72,12 @@ impl<V: Expire> ExpiringMap<V> {
     }
 
     /// Removes a channel.
-    pub(super) fn remove(&mut self, channel: &ChannelName) {
-        let Some(entry) = self.entries.remove(channel) else { return };
+    pub(super) fn remove(&mut self, channel: &ChannelName) -> Option<V> {
+        let entry = self.entries.remove(channel)?;
         if let Some(at) = entry.scheduled {
             self.agenda.remove(&(at, channel.clone()));
         }
+        Some(entry.value)
     }
 
     /// Looks at what is due, at most `looks` entries, and returns what was taken out.

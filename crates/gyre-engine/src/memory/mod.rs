@@ -1,4 +1,4 @@
-//! The memory engine: streams and presence of one node, in this process.
+//! The memory engine: streams, maps and presence of one node, in this process.
 //!
 //! Striped by channel. A stripe's lock is held while a publication gets its offset *and* while it is delivered, so that
 //! every subscriber sees the order of the stream; nothing waits under it. All answers are there at once.
@@ -9,6 +9,8 @@
 mod epochs;
 mod expiring;
 mod idempotency;
+mod map;
+mod map_store;
 mod presence;
 mod stream;
 
@@ -34,6 +36,7 @@ use rand::rngs::StdRng;
 use epochs::Epochs;
 use expiring::ExpiringMap;
 use idempotency::Idempotency;
+use map::Map;
 use presence::Members;
 use stream::{Stream, Version};
 
@@ -46,7 +49,7 @@ const SWEEP_LOOKS_MAX: usize = 1024;
 /// Where the engine reads the time. Must not go back.
 pub type Clock = Arc<dyn Fn() -> Instant + Send + Sync>;
 
-/// Streams and presence in memory.
+/// Streams, maps and presence in memory.
 ///
 /// A channel costs nothing until it is published with history, its history is read, or somebody is present in it.
 pub struct MemoryEngine {
@@ -69,6 +72,7 @@ struct Stripe {
     streams: ExpiringMap<Stream>,
     presence: ExpiringMap<Members>,
     idempotency: Idempotency,
+    maps: ExpiringMap<Map>,
 }
 
 impl MemoryEngine {
@@ -106,7 +110,12 @@ impl MemoryEngine {
             let freed = stripe.streams.sweep(now, SWEEP_LOOKS_MAX);
             stripe.presence.sweep(now, SWEEP_LOOKS_MAX);
             stripe.idempotency.sweep(now, SWEEP_LOOKS_MAX);
+            let mut ended = stripe.maps.sweep(now, SWEEP_LOOKS_MAX);
+            for map in &mut ended {
+                self.deliver_changes(&map.channel, std::mem::take(&mut map.removals));
+            }
             drop(stripe);
+            drop(ended);
             // A long history is freed with no publisher waiting.
             drop(freed);
         }
@@ -238,7 +247,7 @@ impl PresenceStore for MemoryEngine {
     fn remove(&self, channel: &ChannelName, info: Arc<ClientInfo>) -> Answer<Result<(), EngineError>> {
         let (mut stripe, _) = self.stripe(channel);
         if stripe.presence.find_mut(channel).is_some_and(|members| members.remove(&info.client)) {
-            stripe.presence.remove(channel);
+            drop(stripe.presence.remove(channel));
         }
         Answer::Ready(Ok(()))
     }

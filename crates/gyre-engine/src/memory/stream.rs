@@ -65,22 +65,33 @@ impl Stream {
     /// The top, if the version is not above the stream's. Nothing has changed then, not even a time to live.
     pub(super) fn append(
         &mut self,
-        mut publication: Publication,
+        publication: Publication,
         version: Version,
         options: &HistoryOptions,
         now: Instant,
     ) -> Result<Arc<Publication>, StreamPosition> {
-        if self.is_outdated(&version) {
+        if self.version.as_ref().is_some_and(|known| known.outdates(&version)) {
             return Err(self.top());
         }
+        let publication = self.push(publication, options, now);
+        self.set_version(version);
+        Ok(publication)
+    }
+
+    /// Makes a publication the newest of the stream, whatever its version.
+    pub(super) fn push(
+        &mut self,
+        mut publication: Publication,
+        options: &HistoryOptions,
+        now: Instant,
+    ) -> Arc<Publication> {
         self.top += 1;
         publication.offset = self.top;
         publication.epoch = self.epoch.clone();
         let publication = Arc::new(publication);
         self.retained.get_or_insert_with(Retained::new).push(publication.clone(), options, now);
         self.keep_position(now, options.meta_ttl);
-        self.set_version(version);
-        Ok(publication)
+        publication
     }
 
     /// Keeps the position for so long from now on.
@@ -105,15 +116,20 @@ impl Stream {
         Ok(History { publications, top: self.top() })
     }
 
-    fn top(&self) -> StreamPosition {
+    /// The position of the newest publication.
+    pub(super) fn top(&self) -> StreamPosition {
         StreamPosition { offset: self.top, epoch: self.epoch.clone() }
     }
 
-    /// Spec: Centrifugo server API, `publish`, `version` and `version_epoch`.
-    fn is_outdated(&self, new: &Version) -> bool {
-        let Some(version) = &self.version else { return false };
-        let is_comparable = new.epoch.is_empty() || new.epoch == version.epoch;
-        new.number != 0 && is_comparable && new.number <= version.number
+    /// When the publications end.
+    pub(super) fn publications_end(&self) -> Option<Instant> {
+        self.retained.as_ref().and_then(|retained| retained.expires)
+    }
+
+    /// Takes the publications out if they have ended; whether the position has is not looked at.
+    pub(super) fn expire_publications(&mut self, now: Instant) -> Option<Box<Retained>> {
+        self.publications_end().filter(|at| *at <= now)?;
+        self.clear()
     }
 
     /// A publication without a version leaves the stream's as it is.
@@ -123,6 +139,16 @@ impl Stream {
             Some(version) => **version = new,
             None => self.version = Some(Box::new(new)),
         }
+    }
+}
+
+impl Version {
+    /// True if a publication of that version comes too late.
+    ///
+    /// Spec: Centrifugo server API, `publish`, `version` and `version_epoch`.
+    pub(super) fn outdates(&self, new: &Self) -> bool {
+        let is_comparable = new.epoch.is_empty() || new.epoch == self.epoch;
+        new.number != 0 && is_comparable && new.number <= self.number
     }
 }
 
@@ -138,8 +164,7 @@ impl Expire for Stream {
     type Freed = Box<Retained>;
 
     fn deadline(&self) -> Option<Instant> {
-        let retained = self.retained.as_ref().and_then(|retained| retained.expires);
-        [retained, self.position_expires].into_iter().flatten().min()
+        [self.publications_end(), self.position_expires].into_iter().flatten().min()
     }
 
     fn expire(&mut self, now: Instant) -> Option<Box<Retained>> {

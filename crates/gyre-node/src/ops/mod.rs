@@ -7,8 +7,10 @@
 mod connections;
 mod history;
 mod info;
+mod map;
 mod presence;
 mod publish;
+mod shared_poll;
 
 use std::borrow::Cow;
 
@@ -20,6 +22,7 @@ use gyre_core::{
 pub use connections::{DisconnectRequest, RefreshRequest, SubscribeRequest, Target, UnsubscribeRequest};
 pub use history::HistoryPage;
 pub use info::NodeSummary;
+pub use map::{MapPublishRequest, StatePage, StreamPage};
 pub use publish::PublishRequest;
 
 use crate::node::Node;
@@ -61,6 +64,10 @@ impl From<EngineError> for ApiError {
         match error {
             EngineError::UnrecoverablePosition => Self::UNRECOVERABLE_POSITION,
             EngineError::NotAvailable => Self::NOT_AVAILABLE,
+            EngineError::LimitReached => {
+                tracing::warn!("an operation reached a limit of the engine");
+                Self::INTERNAL
+            }
             EngineError::Unavailable { reason } => {
                 tracing::warn!(reason, "an operation failed in the engine");
                 Self::INTERNAL

@@ -12,12 +12,12 @@ use std::{
 use bytes::Bytes;
 use gyre_core::{
     channel::ChannelName,
-    hub::{Hub, Outbox, Place, Slot, WireForm},
+    hub::{Hub, KeyedHub, Outbox, Place, Slot, WireForm},
     ports::ChannelEvent,
     rules::{self, Now, Rules},
     session::{ClientId, Session, SessionAddress, SessionOptions},
 };
-use gyre_protocol::{Command, Disconnect, Push, PushBody};
+use gyre_protocol::{Command, Disconnect, Push, PushBody, codec::Encoding};
 use hashbrown::HashMap;
 use slab::Slab;
 
@@ -33,6 +33,7 @@ pub(crate) struct ShardState {
     pub(crate) index: usize,
     pub(crate) rules: Arc<Rules>,
     pub(crate) hub: Hub,
+    pub(crate) keyed: KeyedHub,
     pub(crate) connections: Connections,
     /// Connected sessions by user, for operations that name a user.
     pub(crate) users: HashMap<Arc<str>, Vec<Slot>, foldhash::fast::RandomState>,
@@ -125,6 +126,7 @@ impl ShardState {
             index,
             rules,
             hub: Hub::default(),
+            keyed: KeyedHub::default(),
             connections: Connections { queue_bytes_max, ..Connections::default() },
             users: HashMap::default(),
             counters: Counters::default(),
@@ -253,6 +255,9 @@ impl ShardState {
     }
 
     pub(crate) fn deliver(&mut self, channel: &ChannelName, event: ChannelEvent) {
+        if self.keyed.contains(channel) {
+            return self.deliver_polled(channel, event);
+        }
         self.hub.deliver(channel, event, &mut self.connections);
         self.settle_deliveries();
     }
@@ -485,6 +490,14 @@ impl ShardState {
 }
 
 impl Connection {
+    /// The encoding's name in hook requests.
+    pub(crate) fn protocol(&self) -> &'static str {
+        match self.form.encoding {
+            Encoding::Json => "json",
+            Encoding::Protobuf => "protobuf",
+        }
+    }
+
     fn flush(&mut self) -> Flushed {
         if self.queue.is_empty() {
             self.is_blocked = false;

@@ -13,7 +13,7 @@ use std::{
 use gyre_core::{
     channel::{CallRights, ChannelOptions, HistoryOptions, Namespaces, SubscribeRights},
     limits::Limits,
-    ports::{Answer, Authenticator, ConnectionClaims, SubscriptionClaims, TokenError},
+    ports::NoApplication,
     rules::{ConnectRules, Rules},
 };
 use gyre_engine::memory::MemoryEngine;
@@ -71,19 +71,6 @@ impl Seen {
     }
 }
 
-/// Nobody has a token here.
-struct NoTokens;
-
-impl Authenticator for NoTokens {
-    fn connection(&self, _: &str, _: f64) -> Answer<Result<ConnectionClaims, TokenError>> {
-        Answer::Ready(Err(TokenError::Expired))
-    }
-
-    fn subscription(&self, _: &str, _: f64) -> Answer<Result<SubscriptionClaims, TokenError>> {
-        Answer::Ready(Err(TokenError::Expired))
-    }
-}
-
 pub(crate) struct World {
     generator: StdRng,
     runtime: tokio::runtime::Runtime,
@@ -121,7 +108,14 @@ impl World {
         ));
         let model = Arc::new(Mutex::new(Model { now: Some(begin), ..Model::default() }));
         let engine = Arc::new(SlowEngine::new(memory.clone(), filter, model.clone(), generator.random()));
-        let ports = Ports { broker: engine.clone(), presence: memory, authenticator: Arc::new(NoTokens) };
+        let ports = Ports {
+            broker: engine.clone(),
+            maps: memory.clone(),
+            presence: memory,
+            authenticator: Arc::new(NoApplication),
+            map_hooks: Arc::new(NoApplication),
+            polls: Arc::new(NoApplication),
+        };
         let info = NodeInfo { uid: "uid".into(), name: "node".into(), version: "0".into() };
         let node = Node::new(info, rules(), ports, directory, runtime.handle().clone());
         let shards = (0..SHARDS).map(|index| SimulatedShard::new(&node, index)).collect();

@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use super::{History, Method, Overrides, Publish, Request, Subscribe, Target};
+use super::{History, Map, Method, Overrides, Publish, Request, Subscribe, Target};
 use crate::codec::{DecodeError, json::parser::Parser};
 
 type Read<T> = Result<T, DecodeError>;
@@ -75,7 +75,7 @@ pub struct LegacyCommand<'a> {
 /// Numbers the legacy format knows, methods of other editions included.
 const LEGACY_NUMBER_MAX: u32 = 39;
 /// Names the legacy format knows and this server has no method for.
-const LEGACY_FOREIGN: [&str; 29] = [
+const LEGACY_FOREIGN: [&str; 22] = [
     "connections",
     "update_user_status",
     "get_user_status",
@@ -95,13 +95,6 @@ const LEGACY_FOREIGN: [&str; 29] = [
     "send_push_notification",
     "update_push_status",
     "cancel_push",
-    "map_publish",
-    "map_remove",
-    "map_read_state",
-    "map_read_stream",
-    "map_stats",
-    "map_clear",
-    "shared_poll_publish",
     "get_user_connections",
     "batch",
     "ping",
@@ -181,6 +174,13 @@ fn request<'a>(p: &mut Parser<'a>, method: Method) -> Read<Request<'a>> {
         Method::PresenceStats => Request::PresenceStats(text(p, "channel")?),
         Method::HistoryRemove => Request::HistoryRemove(text(p, "channel")?),
         Method::History => Request::History(history(p)?),
+        Method::MapPublish => Request::MapPublish(Box::new(map(p)?)),
+        Method::MapRemove => Request::MapRemove(Box::new(map(p)?)),
+        Method::MapReadState => Request::MapReadState(Box::new(map(p)?)),
+        Method::MapReadStream => Request::MapReadStream(Box::new(map(p)?)),
+        Method::MapStats => Request::MapStats(text(p, "channel")?),
+        Method::MapClear => Request::MapClear(text(p, "channel")?),
+        Method::SharedPollPublish => Request::SharedPollPublish(Box::new(map(p)?)),
         Method::Channels => Request::Channels { pattern: text(p, "pattern")? },
         Method::Rpc => Request::Rpc { method: text(p, "method")? },
         Method::Info => {
@@ -312,6 +312,30 @@ fn history<'a>(p: &mut Parser<'a>) -> Read<History<'a>> {
         "limit" => m.limit, p.integer()?;
         "since" => m.since, position(p)?;
         "reverse" => m.reverse, p.bool()?;
+    };
+    Ok(m)
+}
+
+fn map<'a>(p: &mut Parser<'a>) -> Read<Map<'a>> {
+    let mut m = Map::default();
+    fields! { p;
+        "channel" => m.channel, p.string()?;
+        "key" => m.key, p.string()?;
+        "data" => m.data, p.raw()?;
+        "b64data" => m.b64data, p.string()?;
+        "tags" => m.tags, tags(p)?;
+        "idempotency_key" => m.idempotency_key, p.string()?;
+        "delta" => m.delta, p.bool()?;
+        "version" => m.version, p.integer()?;
+        "version_epoch" => m.version_epoch, p.string()?;
+        "key_mode" => m.key_mode, p.string()?;
+        "cursor" => m.cursor, p.string()?;
+        "limit" => m.limit, p.integer()?;
+        "revision_epoch" => m.revision_epoch, p.string()?;
+        "since_offset" => m.since_offset, p.integer()?;
+        "since_epoch" => m.since_epoch, p.string()?;
+        "reverse" => m.reverse, p.bool()?;
+        "epoch" => m.epoch, p.string()?;
     };
     Ok(m)
 }

@@ -1,9 +1,12 @@
 //! Answers.
 
 use super::{Error, Node, Outcome, ResultBody};
-use crate::codec::{
-    EncodeOptions,
-    json::encode::{Object, Writer, Written, write_members},
+use crate::{
+    client::Publication,
+    codec::{
+        EncodeOptions,
+        json::encode::{Object, Writer, Written, write_members, write_tags},
+    },
 };
 
 /// Appends the value of `result` (or of a batch reply's method).
@@ -86,7 +89,37 @@ fn write_result(o: &mut Object<'_, '_>, result: &ResultBody) -> Written {
             }
             Ok(())
         }),
+        ResultBody::MapPublish { offset, epoch, suppress_reason } => {
+            o.uint("offset", *offset);
+            o.string("epoch", epoch);
+            o.bool("suppressed", suppress_reason.is_some());
+            o.string("suppress_reason", suppress_reason.unwrap_or_default());
+            Ok(())
+        }
+        ResultBody::MapEntries { entries, offset, epoch, cursor } => {
+            if !entries.is_empty() {
+                o.array("entries", entries, |o, entry| write_map_entry(o, entry))?;
+            }
+            o.uint("offset", *offset);
+            o.string("epoch", epoch);
+            o.string("cursor", cursor);
+            Ok(())
+        }
+        ResultBody::MapStats { num_keys } => {
+            o.uint("num_keys", (*num_keys).into());
+            Ok(())
+        }
     }
+}
+
+fn write_map_entry(o: &mut Object<'_, '_>, entry: &Publication) -> Written {
+    o.string("key", &entry.key);
+    o.payload("data", &entry.data)?;
+    write_tags(o, &entry.tags)?;
+    o.uint("offset", entry.offset);
+    o.int("score", entry.score);
+    o.bool("removed", entry.removed);
+    Ok(())
 }
 
 fn write_node(o: &mut Object<'_, '_>, node: &Node) -> Written {

@@ -53,6 +53,13 @@ methods! {
     Rpc "rpc" 10;
     Refresh "refresh" 12;
     Channels "channels" 8;
+    MapPublish "map_publish" 33;
+    MapRemove "map_remove" 34;
+    MapReadState "map_read_state" 35;
+    MapReadStream "map_read_stream" 36;
+    MapStats "map_stats" 37;
+    MapClear "map_clear" 38;
+    SharedPollPublish "shared_poll_publish" 39;
 }
 
 impl Method {
@@ -79,6 +86,13 @@ pub enum Request<'a> {
     Rpc { method: Cow<'a, str> },
     Refresh(Target<'a>),
     Channels { pattern: Cow<'a, str> },
+    MapPublish(Box<Map<'a>>),
+    MapRemove(Box<Map<'a>>),
+    MapReadState(Box<Map<'a>>),
+    MapReadStream(Box<Map<'a>>),
+    MapStats(Cow<'a, str>),
+    MapClear(Cow<'a, str>),
+    SharedPollPublish(Box<Map<'a>>),
 }
 
 impl Request<'_> {
@@ -98,6 +112,13 @@ impl Request<'_> {
             Self::Rpc { .. } => Method::Rpc,
             Self::Refresh(_) => Method::Refresh,
             Self::Channels { .. } => Method::Channels,
+            Self::MapPublish(_) => Method::MapPublish,
+            Self::MapRemove(_) => Method::MapRemove,
+            Self::MapReadState(_) => Method::MapReadState,
+            Self::MapReadStream(_) => Method::MapReadStream,
+            Self::MapStats(_) => Method::MapStats,
+            Self::MapClear(_) => Method::MapClear,
+            Self::SharedPollPublish(_) => Method::SharedPollPublish,
         }
     }
 }
@@ -175,6 +196,30 @@ pub struct History<'a> {
     pub reverse: bool,
 }
 
+/// map_publish, map_remove, map_read_state, map_read_stream and shared_poll_publish: each reads its own of the fields.
+#[derive(Clone, Debug, PartialEq, Default)]
+#[expect(missing_docs, reason = "each is the field of that name")]
+pub struct Map<'a> {
+    pub channel: Cow<'a, str>,
+    pub key: Cow<'a, str>,
+    pub data: &'a [u8],
+    pub b64data: Cow<'a, str>,
+    pub tags: Vec<(Cow<'a, str>, Cow<'a, str>)>,
+    pub idempotency_key: Cow<'a, str>,
+    pub delta: bool,
+    pub version: u64,
+    pub version_epoch: Cow<'a, str>,
+    pub key_mode: Cow<'a, str>,
+    pub cursor: Cow<'a, str>,
+    pub limit: i32,
+    pub revision_epoch: Cow<'a, str>,
+    pub since_offset: u64,
+    pub since_epoch: Cow<'a, str>,
+    pub reverse: bool,
+    /// shared_poll_publish.
+    pub epoch: Cow<'a, str>,
+}
+
 /// What a request is answered with. The error table is the server API's own.
 pub type Outcome = Result<ResultBody, Error>;
 
@@ -199,6 +244,9 @@ pub enum ResultBody {
     History { publications: Vec<Arc<Publication>>, epoch: String, offset: u64 },
     Info(Vec<Node>),
     Channels(Vec<(String, u32)>),
+    MapPublish { offset: u64, epoch: String, suppress_reason: Option<&'static str> },
+    MapEntries { entries: Vec<Arc<Publication>>, offset: u64, epoch: String, cursor: Box<str> },
+    MapStats { num_keys: u32 },
 }
 
 /// A node, as `info` tells of it.

@@ -17,6 +17,8 @@ use gyre_protocol::{
     api::{self, Error, Outcome, Request, ResultBody},
 };
 
+use super::map;
+
 /// Carries out one request.
 pub(super) async fn execute(node: &Node, request: Request<'_>) -> Outcome {
     let outcome = match request {
@@ -51,6 +53,13 @@ pub(super) async fn execute(node: &Node, request: Request<'_>) -> Outcome {
         Request::HistoryRemove(channel) => {
             node.history_remove(&channel).wait().await.map(|()| ResultBody::Empty)
         }
+        Request::MapPublish(request) => map::publish(node, &request).await,
+        Request::MapRemove(request) => map::remove(node, &request).await,
+        Request::MapReadState(request) => map::read_state(node, &request).await,
+        Request::MapReadStream(request) => map::read_stream(node, &request).await,
+        Request::MapStats(channel) => map::stats(node, &channel).await,
+        Request::MapClear(channel) => map::clear(node, &channel).await,
+        Request::SharedPollPublish(request) => map::poll_publish(node, &request),
         Request::Info => Ok(info(node).await),
         Request::Rpc { method } if method.is_empty() => Err(ApiError::BAD_REQUEST),
         Request::Rpc { .. } => Err(ApiError::METHOD_NOT_FOUND),
@@ -79,7 +88,7 @@ pub(super) fn internal_error() -> Error {
     error(ApiError::INTERNAL)
 }
 
-type Operation = Result<ResultBody, ApiError>;
+pub(super) type Operation = Result<ResultBody, ApiError>;
 
 /// A raw JSON value, copied out of the request.
 fn json(raw: &[u8]) -> Payload {
@@ -87,7 +96,7 @@ fn json(raw: &[u8]) -> Payload {
 }
 
 /// `b64…` wins over the raw field.
-fn payload(raw: &[u8], base64: &str) -> Result<Payload, ApiError> {
+pub(super) fn payload(raw: &[u8], base64: &str) -> Result<Payload, ApiError> {
     match (base64, raw) {
         ("", []) => Ok(Payload::default()),
         ("", raw) => Ok(json(raw)),

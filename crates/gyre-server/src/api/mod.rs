@@ -4,6 +4,7 @@
 
 mod execute;
 mod legacy;
+mod map;
 
 use std::{sync::Arc, time::Instant};
 

@@ -13,16 +13,20 @@ mod claims;
 mod jwt;
 mod keys;
 mod token;
+mod track;
 mod verifier;
 
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
-use gyre_core::ports::{Answer, Authenticator, ConnectionClaims, SubscriptionClaims, TokenError};
+use gyre_core::ports::{
+    Answer, Authenticator, ConnectionClaims, SubscriptionClaims, TokenError, TrackRequest,
+};
 
 pub use jwt::TOKEN_BYTES_MAX;
 pub use keys::KeyError;
 pub use token::TokenRequest;
+pub use track::TrackKeys;
 pub use verifier::TokenVerifier;
 
 /// The verifiers of both kinds of tokens.
@@ -31,6 +35,8 @@ pub struct Verifiers {
     pub connection: TokenVerifier,
     /// Verifies subscription tokens (`client.subscription_token`); `None` leaves them to [`Self::connection`].
     pub subscription: Option<TokenVerifier>,
+    /// Verifies signatures of tracked keys (`shared_poll`).
+    pub track: TrackKeys,
 }
 
 /// The [`Authenticator`] of the server: verifies tokens with keys that a reload replaces as a whole.
@@ -65,6 +71,14 @@ impl Authenticator for TokenAuthenticator {
             tracing::debug!(%error, "subscription token refused");
         }
         Answer::Ready(claims)
+    }
+
+    fn track(&self, request: TrackRequest<'_>, now: i64) -> Result<Option<i64>, TokenError> {
+        let verdict = self.0.load().track.verify(request, now);
+        if let Err(error) = &verdict {
+            tracing::debug!(%error, "signature of tracked keys refused");
+        }
+        verdict
     }
 }
 

@@ -574,14 +574,15 @@ fn reload_replaces_keys_as_a_whole() {
         let claims = r#"{"channel":"c"}"#;
         compact(r#"{"alg":"HS256"}"#, claims, hmac_with(hmac::HMAC_SHA256, secret))
     };
-    let verifiers = Verifiers { connection: keyed("one"), subscription: None };
+    let verifiers = Verifiers { connection: keyed("one"), subscription: None, track: TrackKeys::default() };
     let authenticator = TokenAuthenticator::new(verifiers);
     let accepts = |secret: &str| match authenticator.subscription(&token(secret), NOW) {
         Answer::Ready(result) => result.is_ok(),
         Answer::Later(_) => panic!("local keys need no waiting"),
     };
     assert_eq!((accepts("one"), accepts("two")), (true, false));
-    authenticator.replace(Verifiers { connection: keyed("one"), subscription: Some(keyed("two")) });
+    let track = TrackKeys::default();
+    authenticator.replace(Verifiers { connection: keyed("one"), subscription: Some(keyed("two")), track });
     assert_eq!((accepts("one"), accepts("two")), (false, true));
     let connection = compact(r#"{"alg":"HS256"}"#, "{}", hmac_with(hmac::HMAC_SHA256, "one"));
     assert!(matches!(authenticator.connection(&connection, NOW), Answer::Ready(Ok(_))));

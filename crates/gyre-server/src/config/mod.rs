@@ -21,7 +21,7 @@ use serde_json::Value;
 pub use env::Environment;
 pub use read::Section;
 pub use resolve::{
-    ApiSettings, EmulationOptions, HttpServer, Pem, Resolved, StreamingOptions, TokenOptions,
+    ApiSettings, EmulationOptions, HttpServer, Pem, Resolved, StreamingOptions, TokenOptions, TrackOptions,
     UniWebSocketOptions, WebSocketOptions, WebTransportOptions, resolve_origins,
 };
 

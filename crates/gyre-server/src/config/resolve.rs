@@ -10,21 +10,25 @@ use base64::{Engine, engine::general_purpose::STANDARD};
 use globset::{Glob, GlobSetBuilder};
 use gyre_core::{
     channel::{
-        CallRights, ChannelOptions, DataFormat, HistoryOptions, Namespaces, RecoveryMode, SubscribeRights,
-        SubscriptionKind,
+        CallRights, ChannelOptions, ClientKey, DataFormat, HistoryOptions, MapOptions, MapRetention,
+        Namespaces, PageSizes, RecoveryMode, SharedPollOptions, SubscribeRights, SubscriptionKind, Versions,
     },
     hub::Deflate,
     limits::Limits,
+    ports::HookRefusal,
     rules::{ConnectRules, PersonalChannel, Rules},
 };
 use gyre_h3::Dialects;
-use gyre_protocol::Disconnect;
+use gyre_protocol::{ClientError, Disconnect};
 use gyre_transport::{http::OriginPolicy, streaming, websocket::Compression};
-use http::StatusCode;
+use http::{StatusCode, Uri};
 use regex::Regex;
 
-use super::{Section, read::Findings};
-use crate::secret::Secret;
+use super::{Section, duration, read::Findings};
+use crate::{
+    hooks::{Target, Targets},
+    secret::Secret,
+};
 
 /// Options for each part of the server.
 #[derive(Clone, Debug)]
@@ -37,6 +41,10 @@ pub struct Resolved {
     pub connection_token: TokenOptions,
     /// `client.subscription_token`, if enabled.
     pub subscription_token: Option<TokenOptions>,
+    /// `shared_poll.hmac_secret_key` and what belongs to it.
+    pub track: TrackOptions,
+    /// Where hooks are called.
+    pub hooks: Targets,
     /// `client.allowed_origins`.
     pub origins: OriginPolicy,
     /// `client.user_id_http_header`.
@@ -122,6 +130,15 @@ pub struct TokenOptions {
     pub disallow_anonymous: bool,
 }
 
+/// How signatures of tracked keys are verified.
+#[derive(Clone, Debug, Default)]
+#[expect(missing_docs, reason = "each is the key of that name below `shared_poll`")]
+pub struct TrackOptions {
+    pub hmac_secret_key: Secret<String>,
+    pub hmac_previous_secret_key: Secret<String>,
+    pub hmac_previous_secret_key_valid_until: i64,
+}
+
 /// The HTTP API.
 #[derive(Clone, Debug)]
 pub struct ApiSettings {
@@ -192,6 +209,9 @@ pub struct WebTransportOptions {
     pub refused_user_agents: Vec<String>,
 }
 
+/// `map.stream_size` unless configured.
+const MAP_STREAM_SIZE: NonZeroUsize = NonZeroUsize::new(100).unwrap();
+
 /// Version and edition, as clients and `info` see it.
 const VERSION: &str = concat!(env!("CARGO_PKG_VERSION"), " OSS");
 
@@ -204,6 +224,8 @@ pub(super) fn resolve(raw: &Section, findings: &mut Findings) -> Option<Resolved
         rules: rules(raw),
         connection_token: token(client.object("token"), client),
         subscription_token: subscription_token.bool("enabled").then(|| token(subscription_token, client)),
+        track: track(raw.object("shared_poll")),
+        hooks: hooks(raw),
         origins: resolve_origins(client.list("allowed_origins")),
         user_header: non_empty(client.text("user_id_http_header")).map(Into::into),
         api: api(raw.object("http_api")),
@@ -338,7 +360,10 @@ fn rules(raw: &Section) -> Rules {
     let personal = client.object("subscribe_to_user_personal_channel");
     let rpc_ping = raw.at("rpc.ping");
     Rules {
-        limits: limits(client, channel),
+        limits: Limits {
+            poll_concurrency: raw.object("shared_poll").size("concurrency_limit"),
+            ..limits(client, channel)
+        },
         namespaces: namespaces(channel),
         connect: ConnectRules {
             allow_anonymous_without_token: client.bool("allow_anonymous_connect_without_token"),
@@ -450,6 +475,10 @@ fn options(options: &Section, channel: &Section) -> ChannelOptions {
             "binary" => DataFormat::Binary,
             _ => DataFormat::NonEmpty,
         },
+        map: map(options),
+        shared_poll: shared_poll(options),
+        clients_presence_prefix: options.text("map_clients_presence_channel_prefix").into(),
+        users_presence_prefix: options.text("map_users_presence_channel_prefix").into(),
         kind: match options.text("subscription_type") {
             "map" => SubscriptionKind::Map,
             "map_clients" => SubscriptionKind::MapClients,
@@ -458,6 +487,149 @@ fn options(options: &Section, channel: &Section) -> ChannelOptions {
             _ => SubscriptionKind::Stream,
         },
     }
+}
+
+/// Options of a namespace of maps; `None` for other kinds of channels.
+///
+/// Spec: configuration, "Channel options", `map.*`: zero values stand for the defaults.
+fn map(options: &Section) -> Option<MapOptions> {
+    if !matches!(options.text("subscription_type"), "map" | "map_clients" | "map_users") {
+        return None;
+    }
+    let map = options.object("map");
+    let duration_or =
+        |name: &str, default| Some(map.duration(name)).filter(|d| !d.is_zero()).unwrap_or(default);
+    let size_or = |name: &str, default| Some(map.size(name)).filter(|size| *size > 0).unwrap_or(default);
+    let rights = |call: &str| CallRights {
+        client: map.bool(&format!("allow_{call}_for_client")),
+        subscriber: map.bool(&format!("allow_{call}_for_subscriber")),
+        anonymous: map.bool(&format!("allow_{call}_for_anonymous")),
+    };
+    let key_ttl = map.duration("key_ttl");
+    let stream_ttl = duration_or("stream_ttl", Duration::from_secs(60));
+    let stream = |meta_ttl| HistoryOptions {
+        size: NonZeroUsize::new(map.size("stream_size")).unwrap_or(MAP_STREAM_SIZE),
+        ttl: stream_ttl,
+        meta_ttl,
+    };
+    let retention = match map.text("mode") {
+        "recoverable" => {
+            let meta_ttl = duration_or("meta_ttl", stream_ttl.saturating_mul(10)).max(key_ttl);
+            MapRetention::Recoverable { key_ttl, stream: stream(meta_ttl) }
+        }
+        "persistent" => MapRetention::Persistent { stream: stream(Duration::MAX) },
+        _ => MapRetention::Ephemeral { key_ttl },
+    };
+    let max = size_or("max_page_size", 1000);
+    Some(MapOptions {
+        retention,
+        publish: rights("publish"),
+        remove: rights("remove"),
+        publish_hook: map
+            .bool("publish_proxy_enabled")
+            .then(|| target_name(map.text("publish_proxy_name"), "map_publish")),
+        remove_hook: map
+            .bool("remove_proxy_enabled")
+            .then(|| target_name(map.text("remove_proxy_name"), "map_remove")),
+        client_key: match map.text("client_key") {
+            "client_id" => ClientKey::ClientId,
+            "user_id" => ClientKey::UserId,
+            _ => ClientKey::Given,
+        },
+        remove_client_on_unsubscribe: map.bool("remove_client_on_unsubscribe"),
+        pages: PageSizes {
+            default: size_or("default_page_size", 100),
+            min: size_or("min_page_size", 100),
+            max,
+        },
+        live_publications_max: size_or("live_transition_max_publication_limit", max),
+        catch_up_timeout: catch_up_timeout(map.text("subscribe_catch_up_timeout")).flatten(),
+    })
+}
+
+/// Options of a namespace of shared polls; `None` for other kinds of channels.
+fn shared_poll(options: &Section) -> Option<Arc<SharedPollOptions>> {
+    if options.text("subscription_type") != "shared_poll" {
+        return None;
+    }
+    let poll = options.object("shared_poll");
+    let duration_or = |name: &str, default| match poll.duration(name) {
+        Duration::ZERO => Duration::from_secs(default),
+        given => given,
+    };
+    let size_or = |name: &str, default| Some(poll.size(name)).filter(|size| *size > 0).unwrap_or(default);
+    Some(Arc::new(SharedPollOptions {
+        backend: target_name(poll.text("proxy_name"), "shared_poll_refresh"),
+        refresh_interval: duration_or("refresh_interval", 10),
+        batch_keys_max: size_or("refresh_batch_size", 1000),
+        keys_max: size_or("max_keys_per_connection", 5000),
+        versions: if poll.text("mode") == "versioned" { Versions::Backend } else { Versions::Ours },
+        shutdown_delay: duration_or("channel_shutdown_delay", 1),
+        expired_extra_delay: duration_or("track_expired_extra_delay", 25),
+        publish_enabled: poll.bool("publish_enabled"),
+    }))
+}
+
+/// The hook a channel option refers to: one of `proxies`, or the default one of its kind. The slash stands in no name.
+fn target_name(name: &str, kind: &str) -> Box<str> {
+    match name {
+        "" | "default" => format!("default/{kind}").into(),
+        name => name.into(),
+    }
+}
+
+/// Where hooks are called over HTTP.
+fn hooks(raw: &Section) -> Targets {
+    let defaults = raw.at("channel.proxy");
+    let kinds = ["map_publish", "map_remove", "shared_poll_refresh"];
+    let defaults = kinds.map(|kind| (format!("default/{kind}"), defaults.object(kind)));
+    let named = raw.objects("proxies").iter().map(|proxy| (proxy.text("name").to_owned(), proxy));
+    let targets = defaults.into_iter().chain(named);
+    targets.filter_map(|(name, proxy)| Some((name.into(), target(proxy)?))).collect()
+}
+
+/// `None` if it is not called over HTTP.
+fn target(proxy: &Section) -> Option<Target> {
+    let endpoint: Uri = proxy.text("endpoint").parse().ok()?;
+    endpoint.scheme_str().filter(|scheme| matches!(*scheme, "http" | "https"))?;
+    let headers = proxy.object("http").map("static_headers").iter();
+    let headers = headers.filter_map(|(name, value)| Some((name.parse().ok()?, value.parse().ok()?)));
+    let transforms = proxy.object("http").objects("status_to_code_transforms").iter();
+    Some(Target {
+        endpoint,
+        timeout: proxy.duration("timeout"),
+        headers: headers.collect(),
+        is_binary: proxy.bool("binary_encoding"),
+        transforms: transforms.filter_map(transform).collect(),
+    })
+}
+
+/// What a client is told when a backend answers with a status.
+fn transform(transform: &Section) -> Option<(StatusCode, HookRefusal)> {
+    let status = StatusCode::from_u16(u16::try_from(transform.int("status_code")).ok()?).ok()?;
+    let (error, disconnect) = (transform.object("to_error"), transform.object("to_disconnect"));
+    let code = |section: &Section| u32::try_from(section.int("code")).ok().filter(|&code| code > 0);
+    let refusal = match (code(error), code(disconnect)) {
+        (Some(code), _) => HookRefusal::Error(ClientError {
+            code,
+            message: error.text("message").to_owned().into(),
+            temporary: error.bool("temporary"),
+        }),
+        (None, Some(code)) => {
+            HookRefusal::Disconnect(Disconnect { code, reason: disconnect.text("reason").to_owned().into() })
+        }
+        (None, None) => return None,
+    };
+    Some((status, refusal))
+}
+
+/// A duration, or `None` within for a negative one. `None` if it is no duration.
+pub(super) fn catch_up_timeout(text: &str) -> Option<Option<Duration>> {
+    let timeout = match text.strip_prefix('-') {
+        Some(negative) => return duration::parse(negative).map(|_| None),
+        None => duration::parse(text)?,
+    };
+    Some(Some(if timeout.is_zero() { Duration::from_secs(5) } else { timeout }))
 }
 
 fn token(token: &Section, client: &Section) -> TokenOptions {
@@ -476,6 +648,14 @@ fn token(token: &Section, client: &Section) -> TokenOptions {
         leeway: token.duration("leeway"),
         skip_signature: client.bool("insecure_skip_token_signature_verify"),
         disallow_anonymous: client.bool("disallow_anonymous_connection_tokens"),
+    }
+}
+
+fn track(poll: &Section) -> TrackOptions {
+    TrackOptions {
+        hmac_secret_key: Secret::new(poll.text("hmac_secret_key").into()),
+        hmac_previous_secret_key: Secret::new(poll.text("hmac_previous_secret_key").into()),
+        hmac_previous_secret_key_valid_until: poll.int("hmac_previous_secret_key_valid_until"),
     }
 }
 

@@ -199,7 +199,12 @@ const MAP_OPTIONS: &[Key] = &[
     key("min_page_size", Int, ""),
     key("max_page_size", Int, ""),
     key("live_transition_max_publication_limit", Int, ""),
-    key("subscribe_catch_up_timeout", Duration, ""),
+    about(
+        "subscribe_catch_up_timeout",
+        Text,
+        "5s",
+        "from the first page to going live (3008); negative for no limit",
+    ),
 ];
 
 const SHARED_POLL_OPTIONS: &[Key] = &[

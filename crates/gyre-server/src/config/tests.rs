@@ -203,7 +203,10 @@ fn what_is_not_available_is_told() {
     }));
     let warnings: Vec<_> = loaded.unwrap().warnings.into_iter().map(|warning| warning.message).collect();
     let keys: Vec<_> = warnings.iter().filter_map(|message| message.split(' ').next()).collect();
-    assert_eq!(keys, ["uni_grpc.enabled", "client.proxy.connect.enabled", "client.token.jwks_public_endpoint"]);
+    assert_eq!(
+        keys,
+        ["uni_grpc.enabled", "client.proxy.connect.enabled", "client.token.jwks_public_endpoint"]
+    );
     let hooks = load_tree(json!({"channel": {
         "proxy": {"subscribe": {"endpoint": "http://a"}},
         "namespaces": [{"name": "chat", "subscribe_proxy_enabled": true}],

@@ -44,8 +44,44 @@ pub(super) fn check(raw: &Section, findings: &mut Findings) {
     }
     let channel = raw.object("channel");
     refuse_hooks(channel.object("without_namespace"), "channel.without_namespace", findings);
+    check_targets(raw, channel.object("without_namespace"), "channel.without_namespace", findings);
     for namespace in channel.objects("namespaces") {
-        refuse_hooks(namespace, &format!("channel.namespaces[{}]", namespace.text("name")), findings);
+        let path = format!("channel.namespaces[{}]", namespace.text("name"));
+        refuse_hooks(namespace, &path, findings);
+        check_targets(raw, namespace, &path, findings);
+    }
+}
+
+/// Hooks of maps and shared polls are called over HTTP only, and some of what a proxy may say is not done for them.
+fn check_targets(raw: &Section, options: &Section, path: &str, findings: &mut Findings) {
+    let (map, poll) = (options.object("map"), options.object("shared_poll"));
+    let kind = options.text("subscription_type");
+    let is_map = matches!(kind, "map" | "map_clients" | "map_users");
+    let used = [
+        (is_map && map.bool("publish_proxy_enabled"), "map_publish", map.text("publish_proxy_name")),
+        (is_map && map.bool("remove_proxy_enabled"), "map_remove", map.text("remove_proxy_name")),
+        (kind == "shared_poll", "shared_poll_refresh", poll.text("proxy_name")),
+    ];
+    for (_, hook, name) in used.iter().filter(|(is_used, ..)| *is_used) {
+        let proxy = match *name {
+            "" | "default" => Some(raw.at(&format!("channel.proxy.{hook}"))),
+            name => raw.objects("proxies").iter().find(|proxy| proxy.text("name") == name),
+        };
+        let Some(proxy) = proxy.filter(|proxy| !proxy.text("endpoint").is_empty()) else { continue };
+        let scheme = proxy.text("endpoint").split_once("://").map_or("", |(scheme, _)| scheme);
+        if !matches!(scheme, "http" | "https") {
+            let fix = "write http://… or https://…";
+            findings.problem(path, format!("the endpoint of {hook} is not called over HTTP"), fix);
+        }
+        let ignored =
+            ["http_headers", "emulated_headers"].into_iter().filter(|key| !proxy.list(key).is_empty());
+        let ignored =
+            ignored.chain(proxy.bool("include_connection_meta").then_some("include_connection_meta"));
+        let ignored = ignored.chain(proxy.at("http.tls").bool("enabled").then_some("http.tls"));
+        for key in ignored {
+            let message = format!("{path}: {key} of the proxy does nothing for {hook} in this version");
+            findings.warnings.push(Warning::new(message));
+        }
     }
 }
 

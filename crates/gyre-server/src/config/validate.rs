@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use regex::Regex;
 
-use super::{Section, read::Findings};
+use super::{Section, read::Findings, resolve::catch_up_timeout};
 
 /// Checks everything and collects all problems.
 pub(super) fn validate(raw: &Section, findings: &mut Findings) {
@@ -451,6 +451,15 @@ fn subscription_type(raw: &Section, options: &Section, path: &str, findings: &mu
         let has_stream = map.int("stream_size") != 0
             || !map.duration("stream_ttl").is_zero()
             || !map.duration("meta_ttl").is_zero();
+        for kind in ["publish", "remove"].iter().filter(|kind| map.bool(&format!("{kind}_proxy_enabled"))) {
+            let default = raw.at(&format!("channel.proxy.map_{kind}"));
+            let key = format!("{kind}_proxy_name");
+            proxy_reference(raw, path, &format!("map.{key}"), map.text(&key), default, findings);
+        }
+        if catch_up_timeout(map.text("subscribe_catch_up_timeout")).is_none() {
+            let fix = "write a number with its unit, such as \"5s\" or \"-1s\"";
+            findings.problem(&at("map.subscribe_catch_up_timeout"), "is no duration", fix);
+        }
         if mode == "ephemeral" && has_stream {
             findings.problem(
                 &at("map.stream_size"),

@@ -12,8 +12,8 @@ use std::{
 use gyre_core::{
     channel::{ChannelName, HistoryOptions},
     ports::{
-        Answer, Broker, ChannelEvent, EngineError, EventSink, History, HistoryFilter, NewPublication,
-        PresenceEvent, PresenceStore, PublishOptions, Published,
+        Answer, Broker, ChannelEvent, EngineError, EventSink, History, HistoryFilter, MapStore,
+        NewPublication, PresenceEvent, PresenceStore, PublishOptions, Published,
     },
 };
 use gyre_protocol::{ClientInfo, Payload, Publication};
@@ -28,6 +28,8 @@ const YIELDS: u64 = 13;
 pub struct Fixture {
     /// Publications.
     pub broker: Arc<dyn Broker>,
+    /// Maps; often the same engine.
+    pub maps: Arc<dyn MapStore>,
     /// Presence; often the same engine.
     pub presence: Arc<dyn PresenceStore>,
     /// Time to live of presence entries the engine was made with.
@@ -122,7 +124,7 @@ impl RecordingSink {
     }
 
     /// Waits for `last`, and takes what came before it.
-    fn take_until(&self, channel: &ChannelName, last: &ChannelEvent) -> Vec<ChannelEvent> {
+    pub(super) fn take_until(&self, channel: &ChannelName, last: &ChannelEvent) -> Vec<ChannelEvent> {
         let is_waiting = |events: &mut HashMap<ChannelName, Vec<ChannelEvent>>| {
             events.get(channel).is_none_or(|events| !events.contains(last))
         };

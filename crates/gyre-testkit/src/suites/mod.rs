@@ -10,6 +10,7 @@ pub mod broker;
 pub mod expiry;
 mod fixture;
 pub mod history;
+pub mod map;
 pub mod model;
 pub mod presence;
 pub mod suppression;
@@ -58,6 +59,14 @@ macro_rules! engine_suite {
                 stats_count_distinct_users,
                 members_end_unless_renewed,
                 presence_delivers_nothing,
+            }
+            map {
+                changes_are_in_state_and_stream,
+                pages_cover_the_state,
+                conditions_suppress,
+                keys_end,
+                maps_begin_anew,
+                concurrent_changes_have_one_order,
             }
             model {
                 any_history_equals_the_model,

@@ -14,7 +14,7 @@ use futures_util::{SinkExt, StreamExt};
 use gyre_core::{
     hub::Deflate,
     limits::Limits,
-    ports::{Answer, Authenticator, ConnectionClaims, SubscriptionClaims, TokenError},
+    ports::NoApplication,
     rules::{ConnectRules, Rules},
 };
 use gyre_engine::memory::MemoryEngine;
@@ -63,7 +63,14 @@ impl World {
         let directory = Arc::new(Directory::new(1));
         let engine =
             Arc::new(MemoryEngine::new(directory.clone(), Arc::new(Instant::now), Duration::from_secs(60)));
-        let ports = Ports { broker: engine.clone(), presence: engine, authenticator: Arc::new(NoTokens) };
+        let ports = Ports {
+            broker: engine.clone(),
+            maps: engine.clone(),
+            presence: engine,
+            authenticator: Arc::new(NoApplication),
+            map_hooks: Arc::new(NoApplication),
+            polls: Arc::new(NoApplication),
+        };
         let connect = ConnectRules { insecure: true, ..ConnectRules::default() };
         let limits = Limits { queue_bytes_max: QUEUE_BYTES_MAX, ..Limits::default() };
         let rules = Rules { limits, connect, ..Rules::default() };
@@ -134,19 +141,6 @@ struct Endpoint {
 impl Service for Endpoint {
     fn call(self: Rc<Self>, request: Request) -> Pin<Box<dyn Future<Output = Response>>> {
         Box::pin(async move { websocket::serve(request, &self.shard, &self.settings, None) })
-    }
-}
-
-/// Nobody has a token here.
-struct NoTokens;
-
-impl Authenticator for NoTokens {
-    fn connection(&self, _: &str, _: f64) -> Answer<Result<ConnectionClaims, TokenError>> {
-        Answer::Ready(Err(TokenError::Expired))
-    }
-
-    fn subscription(&self, _: &str, _: f64) -> Answer<Result<SubscriptionClaims, TokenError>> {
-        Answer::Ready(Err(TokenError::Expired))
     }
 }
 

@@ -185,6 +185,16 @@ fn write_info(o: &mut Object<'_, '_>, info: &ClientInfo) -> Written {
     o.payload("chan_info", &info.chan_info)
 }
 
+pub(crate) fn write_tags(o: &mut Object<'_, '_>, tags: &Tags) -> Written {
+    if tags.is_empty() {
+        return Ok(());
+    }
+    o.message("tags", |o| {
+        tags.iter().for_each(|(key, value)| o.string_always(key, value));
+        Ok(())
+    })
+}
+
 /// With `in_delta` the data is a string, as everything of a subscription is once it has delta.
 fn write_publication(o: &mut Object<'_, '_>, publication: &Publication, in_delta: bool) -> Written {
     match in_delta {
@@ -195,12 +205,7 @@ fn write_publication(o: &mut Object<'_, '_>, publication: &Publication, in_delta
         o.message("info", |o| write_info(o, info))?;
     }
     o.uint("offset", publication.offset);
-    if !publication.tags.is_empty() {
-        o.message("tags", |o| {
-            publication.tags.iter().for_each(|(key, value)| o.string_always(key, value));
-            Ok(())
-        })?;
-    }
+    write_tags(o, &publication.tags)?;
     o.bool("delta", publication.delta);
     o.string("key", &publication.key);
     o.bool("removed", publication.removed);
@@ -317,14 +322,14 @@ impl<'a> Object<'_, 'a> {
         }
     }
 
-    fn int(&mut self, key: &str, value: i64) {
+    pub(crate) fn int(&mut self, key: &str, value: i64) {
         if value != 0 {
             self.key(key);
             self.writer.out.extend_from_slice(itoa::Buffer::new().format(value).as_bytes());
         }
     }
 
-    fn bool(&mut self, key: &str, value: bool) {
+    pub(crate) fn bool(&mut self, key: &str, value: bool) {
         if value {
             self.key(key);
             self.writer.out.extend_from_slice(b"true");
@@ -342,7 +347,7 @@ impl<'a> Object<'_, 'a> {
         }
     }
 
-    fn payload(&mut self, key: &str, payload: &Payload) -> Written {
+    pub(crate) fn payload(&mut self, key: &str, payload: &Payload) -> Written {
         if payload.is_empty() {
             return Ok(());
         }

@@ -1,0 +1,148 @@
+//! Who on one shard receives which keys of shared poll channels.
+//!
+//! Beside the [`super::Hub`], because here a subscriber is one of a key, not of a channel, and what may pass is decided
+//! by version. An update is looked up once, is encoded at most once per wire form, and costs one compare and one append
+//! for each connection that tracks its key.
+
+use std::sync::Arc;
+
+use gyre_protocol::Publication;
+use hashbrown::HashMap;
+
+use super::{
+    Outbox, Slot,
+    fanout::{Content, Fanout},
+};
+use crate::{channel::ChannelName, ports::ChannelEvent};
+
+type Map<K, V> = HashMap<K, V, foldhash::fast::RandomState>;
+
+/// The tracked keys of one shard. Only channels that somebody is subscribed to are in it.
+#[derive(Debug, Default)]
+pub struct KeyedHub(Map<ChannelName, Keys>);
+
+/// Keys, each with its trackers and the version every one of them holds.
+type Keys = Map<Box<str>, Map<Slot, u64>>;
+
+impl KeyedHub {
+    /// The channel has a subscriber on this shard.
+    pub fn open(&mut self, channel: &ChannelName) {
+        self.0.entry(channel.clone()).or_default();
+    }
+
+    /// The channel's last subscriber on this shard has left.
+    pub fn close(&mut self, channel: &ChannelName) {
+        self.0.remove(channel);
+    }
+
+    /// True for an open channel. Costs nothing where there is none.
+    pub fn contains(&self, channel: &ChannelName) -> bool {
+        !self.0.is_empty() && self.0.contains_key(channel)
+    }
+
+    /// Delivers versions of the key above `version` from now on.
+    pub fn track(&mut self, channel: &ChannelName, key: &str, slot: Slot, version: u64) {
+        let keys = self.0.entry(channel.clone()).or_default();
+        keys.entry(key.into()).or_default().insert(slot, version);
+    }
+
+    /// Delivers the key no longer. True if no connection of this shard tracks it any more.
+    pub fn untrack(&mut self, channel: &ChannelName, key: &str, slot: Slot) -> bool {
+        let Some(keys) = self.0.get_mut(channel) else { return true };
+        let Some(trackers) = keys.get_mut(key) else { return true };
+        trackers.remove(&slot);
+        let is_last = trackers.is_empty();
+        if is_last {
+            keys.remove(key);
+        }
+        is_last
+    }
+
+    /// Delivers an update to those who hold an older version. A removal goes to all, ends their tracking, and returns
+    /// them.
+    pub fn deliver(
+        &mut self,
+        channel: &ChannelName,
+        publication: Arc<Publication>,
+        outbox: &mut impl Outbox,
+    ) -> Vec<Slot> {
+        let Some(keys) = self.0.get_mut(channel) else { return Vec::new() };
+        let Some(trackers) = keys.get_mut(&publication.key) else { return Vec::new() };
+        let (version, removed) = (publication.version, publication.removed);
+        let event = ChannelEvent::Publication(publication.clone());
+        let Some(mut fanout) = Fanout::new(channel, 0, event, None) else { return Vec::new() };
+        for (&slot, held) in trackers.iter_mut().filter(|(_, held)| removed || version > **held) {
+            *held = version;
+            match fanout.frame(outbox.form(slot), Content::Plain, false) {
+                Some(frame) => outbox.send(slot, frame),
+                None => outbox.inappropriate(slot),
+            }
+        }
+        match removed {
+            true => {
+                keys.remove(&publication.key).map_or_else(Vec::new, |trackers| trackers.into_keys().collect())
+            }
+            false => Vec::new(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+    use gyre_protocol::{Payload, codec::Encoding};
+
+    use super::*;
+    use crate::hub::{Direction, Framing, WireForm};
+
+    #[derive(Default)]
+    struct Recorder(Vec<Slot>);
+
+    impl Outbox for Recorder {
+        fn form(&self, _: Slot) -> WireForm {
+            WireForm {
+                encoding: Encoding::Json,
+                framing: Framing::Stream,
+                direction: Direction::Bidirectional,
+                ascii: false,
+                deflate: None,
+            }
+        }
+        fn send(&mut self, slot: Slot, _: &Bytes) {
+            self.0.push(slot);
+        }
+        fn lost(&mut self, _: Slot, _: &ChannelName) {}
+        fn inappropriate(&mut self, _: Slot) {}
+    }
+
+    /// Each tracker gets every version above its own once, and a removal whatever it holds; nobody else gets anything.
+    #[test]
+    fn versions_rise_for_each_tracker() {
+        let (mut hub, channel) = (KeyedHub::default(), ChannelName::new("p"));
+        hub.open(&channel);
+        hub.track(&channel, "k", 1, 0);
+        hub.track(&channel, "k", 2, 5);
+        hub.track(&channel, "other", 3, 0);
+        let mut deliver = |version, removed| {
+            let mut outbox = Recorder::default();
+            let publication = Publication {
+                key: "k".into(),
+                data: Payload::json("1"),
+                version,
+                removed,
+                ..Default::default()
+            };
+            let ended = hub.deliver(&channel, Arc::new(publication), &mut outbox);
+            outbox.0.sort_unstable();
+            (outbox.0, ended.len())
+        };
+        assert_eq!(deliver(5, false), (vec![1], 0));
+        assert_eq!(deliver(5, false), (vec![], 0));
+        assert_eq!(deliver(6, false), (vec![1, 2], 0));
+        assert_eq!(deliver(0, true), (vec![1, 2], 2));
+        assert_eq!(deliver(7, false), (vec![], 0), "the tracking has ended");
+        assert!(hub.untrack(&channel, "other", 3));
+        hub.close(&channel);
+        assert!(!hub.contains(&channel));
+    }
+}

@@ -1,0 +1,136 @@
+//! Effects on maps: reading state and stream, following, changing.
+
+use gyre_core::{
+    channel::{ChannelName, MapRetention},
+    hub::{Slot, Subscriber},
+    ports::{EngineError, HistoryFilter, KeyMode, NewEntry, StateFilter},
+    session::{Effect, EffectId, MapChange, Outcome},
+};
+
+use crate::{
+    driver::poll_once,
+    shard::{ConnectionId, ShardState},
+};
+
+impl ShardState {
+    /// Does the work of one effect on a map; the outcome if it is known at once.
+    pub(crate) fn execute_map(&mut self, slot: Slot, id: EffectId, effect: Effect) -> Option<Outcome> {
+        let maps = self.node.ports.maps.clone();
+        match effect {
+            Effect::ReadMapState { channel, filter, retention, hold } => {
+                self.read_map_state(slot, id, channel, filter, retention, hold)
+            }
+            Effect::ReadMapStream { channel, filter, retention } => {
+                self.answer(slot, id, maps.read_stream(&channel, filter, retention).map(Outcome::MapStream))
+            }
+            Effect::FollowMap { channel, join_leave, stream } => {
+                self.follow_map(slot, id, channel, join_leave, stream)
+            }
+            Effect::ChangeMap { channel, change, retention } => {
+                let changed = match change {
+                    MapChange::Publish(entry) => maps.publish(&channel, *entry, retention),
+                    MapChange::Remove { key, idempotency_key } => {
+                        maps.remove(&channel, &key, idempotency_key, retention)
+                    }
+                };
+                self.answer(slot, id, changed.map(|result| Outcome::Published(result.map(|_| ()))))
+            }
+            Effect::AskMapHook { hook, mut request } => {
+                let connection = self.connections.at_mut(slot)?;
+                request.transport = connection.transport.name();
+                request.protocol = connection.protocol();
+                let answer = self.node.ports.map_hooks.ask(&hook, *request);
+                self.answer(slot, id, answer.map(|grant| Outcome::MapHookAnswered(grant.map(Box::new))))
+            }
+            Effect::EnterMap { channel, key, info, retention } => {
+                let entry = NewEntry { key, info, key_mode: KeyMode::IfNewOrRenew, ..NewEntry::default() };
+                let entered = maps.publish(&channel, entry, retention);
+                self.forget("enter a presence map", entered.map(|result| result.map(|_| ())));
+                None
+            }
+            Effect::LeaveMap { channel, key, retention } => {
+                let left = maps.remove(&channel, &key, Box::default(), retention);
+                self.forget("leave a presence map", left.map(|result| result.map(|_| ())));
+                None
+            }
+            _ => None,
+        }
+    }
+
+    /// Reads a page. Where changes have no offsets, the connection is in the hub first, so that nothing falls between;
+    /// and what was on its way before that is let pass unseen, because some of what followed it may never come.
+    fn read_map_state(
+        &mut self,
+        slot: Slot,
+        id: EffectId,
+        channel: ChannelName,
+        filter: StateFilter,
+        retention: MapRetention,
+        hold: Option<bool>,
+    ) -> Option<Outcome> {
+        let Some(join_leave) = hold.filter(|_| self.place(slot, &channel).is_none()) else {
+            return self.read_state_now(slot, id, channel, filter, retention);
+        };
+        let subscriber = Subscriber::unpositioned(slot, join_leave).keeping_state();
+        self.enter_channel(&channel, subscriber);
+        let connection = ConnectionId { slot, generation: self.connections.at_mut(slot)?.generation };
+        self.node.directory.mailboxes()[self.index].run(Box::new(move |shard| {
+            if shard.connections.get_mut(connection).is_none() {
+                return;
+            }
+            if let Some(place) = shard.place(slot, &channel) {
+                shard.hub.hold(place, shard.rules.limits.subscribe_buffer_max);
+            }
+            if let Some(outcome) = shard.read_state_now(slot, id, channel, filter, retention) {
+                shard.with_session(slot, |session, cx| session.handle_outcome(cx, id, outcome));
+            }
+        }));
+        None
+    }
+
+    fn read_state_now(
+        &mut self,
+        slot: Slot,
+        id: EffectId,
+        channel: ChannelName,
+        filter: StateFilter,
+        retention: MapRetention,
+    ) -> Option<Outcome> {
+        let is_held = retention.stream().is_none();
+        let maps = self.node.ports.maps.clone();
+        let work = async move {
+            if is_held && let Err(error) = maps.subscribe(&channel).wait().await {
+                return Outcome::MapState(Err(error));
+            }
+            Outcome::MapState(maps.read_state(&channel, filter, retention).wait().await)
+        };
+        self.answer(slot, id, poll_once(Box::pin(work)))
+    }
+
+    fn follow_map(
+        &mut self,
+        slot: Slot,
+        id: EffectId,
+        channel: ChannelName,
+        join_leave: bool,
+        stream: Option<(HistoryFilter, MapRetention)>,
+    ) -> Option<Outcome> {
+        if self.place(slot, &channel).is_none() {
+            let buffer_max = self.rules.limits.subscribe_buffer_max;
+            let subscriber = Subscriber::positioned(slot, join_leave, buffer_max).keeping_state();
+            self.enter_channel(&channel, subscriber);
+        }
+        let maps = self.node.ports.maps.clone();
+        let work = async move {
+            maps.subscribe(&channel).wait().await?;
+            match stream {
+                None => Ok(None),
+                Some((filter, retention)) => {
+                    maps.read_stream(&channel, filter, retention).wait().await.map(Some)
+                }
+            }
+        };
+        let work = async move { Outcome::MapFollowed(work.await as Result<_, EngineError>) };
+        self.answer(slot, id, poll_once(Box::pin(work)))
+    }
+}

@@ -1,0 +1,475 @@
+//! Whatever happens between subscribing to a map and following it, a client ends up with what the store holds.
+#![expect(clippy::unwrap_used, reason = "in a test a panic is the report")]
+
+use std::{
+    cell::RefCell,
+    collections::BTreeMap,
+    num::NonZeroUsize,
+    rc::Rc,
+    sync::{Arc, Mutex},
+    time::{Duration, Instant},
+};
+
+use gyre_core::{
+    channel::{
+        ChannelOptions, ClientKey, HistoryOptions, MapOptions, MapRetention, Namespaces, PageSizes,
+        SubscribeRights, SubscriptionKind,
+    },
+    hub::{Direction, Framing, WireForm},
+    limits::Limits,
+    ports::NoApplication,
+    rules::{ConnectRules, Rules},
+    session::Pings,
+};
+use gyre_engine::memory::MemoryEngine;
+use gyre_node::{
+    ConnectionId, ConnectionOptions, Directory, Fed, Flushed, Link, Node, NodeInfo, Ports, Queue,
+    SimulatedShard, TransportKind,
+    ops::{MapPublishRequest, StatePage},
+};
+use gyre_protocol::{Disconnect, Payload, codec::Encoding};
+use rand::{RngExt, SeedableRng, rngs::StdRng};
+use serde_json::{Value, json};
+
+const KEY_TTL: Duration = Duration::from_secs(60);
+const KEYS: u32 = 12;
+
+/// How often something happened, so that a test that never gets to the point is noticed.
+#[derive(Debug, Default)]
+struct Seen {
+    live: u64,
+    recovered: u64,
+    state_pages: u64,
+    stream_pages: u64,
+    unrecoverable: u64,
+    insufficient: u64,
+    removals: u64,
+}
+
+/// What the server wrote to the client.
+#[derive(Default)]
+struct Wire(Vec<u8>);
+
+struct WireLink(Rc<RefCell<Wire>>);
+
+impl Link for WireLink {
+    fn flush(&mut self, queue: &mut Queue) -> Flushed {
+        while let Some(frame) = queue.pop() {
+            self.0.borrow_mut().0.extend_from_slice(&frame);
+        }
+        Flushed::Done
+    }
+
+    fn close(&mut self, disconnect: &Disconnect, _: &mut Queue) {
+        assert_eq!(disconnect.code, 3000, "the server closed: {disconnect:?}");
+    }
+
+    fn finish(&mut self) {
+        panic!("every connect is accepted");
+    }
+}
+
+/// What a client does next.
+#[derive(Clone, Debug, PartialEq)]
+enum Phase {
+    /// Ask for the first page.
+    Start,
+    /// Ask for the next page.
+    State {
+        cursor: String,
+    },
+    /// Ask for changes.
+    Stream {
+        is_recovering: bool,
+    },
+    Live,
+}
+
+/// A client that follows one map as the SDKs do.
+struct Client {
+    id: ConnectionId,
+    wire: Rc<RefCell<Wire>>,
+    phase: Phase,
+    keys: BTreeMap<String, Value>,
+    offset: u64,
+    epoch: String,
+    last_id: u64,
+    /// The subscribe that is not answered yet; nothing else is asked meanwhile.
+    waits_for: Option<u64>,
+}
+
+struct World {
+    generator: StdRng,
+    node: Arc<Node>,
+    engine: Arc<MemoryEngine>,
+    shard: SimulatedShard,
+    time: Arc<Mutex<Instant>>,
+    channel: &'static str,
+    client: Client,
+    last_value: u64,
+    seen: Seen,
+    _runtime: tokio::runtime::Runtime,
+}
+
+fn namespace(retention: MapRetention) -> Arc<ChannelOptions> {
+    Arc::new(ChannelOptions {
+        subscribe: SubscribeRights { client: true, anonymous: true },
+        kind: SubscriptionKind::Map,
+        map: Some(MapOptions {
+            retention,
+            publish: Default::default(),
+            remove: Default::default(),
+            publish_hook: None,
+            remove_hook: None,
+            client_key: ClientKey::Given,
+            remove_client_on_unsubscribe: false,
+            pages: PageSizes { default: 3, min: 1, max: 10 },
+            live_publications_max: 4,
+            catch_up_timeout: None,
+        }),
+        ..ChannelOptions::default()
+    })
+}
+
+fn rules() -> Rules {
+    let stream = |meta_ttl| HistoryOptions {
+        size: NonZeroUsize::new(8).unwrap(),
+        ttl: Duration::from_secs(40),
+        meta_ttl,
+    };
+    let named = [
+        ("rec", MapRetention::Recoverable { key_ttl: KEY_TTL, stream: stream(2 * KEY_TTL) }),
+        ("eph", MapRetention::Ephemeral { key_ttl: KEY_TTL }),
+        ("per", MapRetention::Persistent { stream: stream(Duration::MAX) }),
+    ];
+    let named = named.into_iter().map(|(name, retention)| (name.into(), namespace(retention)));
+    Rules {
+        limits: Limits { subscribe_buffer_max: 16, ..Limits::default() },
+        namespaces: Namespaces { named: named.collect(), ..Namespaces::default() },
+        connect: ConnectRules { allow_anonymous_without_token: true, ..ConnectRules::default() },
+        ..Rules::default()
+    }
+}
+
+impl World {
+    fn new(channel: &'static str, seed: u64) -> Self {
+        let mut generator = StdRng::seed_from_u64(seed);
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        let directory = Arc::new(Directory::new(1));
+        let time = Arc::new(Mutex::new(Instant::now()));
+        let clock = time.clone();
+        let engine = Arc::new(MemoryEngine::with_generator(
+            directory.clone(),
+            Arc::new(move || *clock.lock().unwrap()),
+            KEY_TTL,
+            StdRng::seed_from_u64(generator.random()),
+        ));
+        let ports = Ports {
+            broker: engine.clone(),
+            maps: engine.clone(),
+            presence: engine.clone(),
+            authenticator: Arc::new(NoApplication),
+            map_hooks: Arc::new(NoApplication),
+            polls: Arc::new(NoApplication),
+        };
+        let info = NodeInfo { uid: "uid".into(), name: "node".into(), version: "0".into() };
+        let node = Node::new(info, rules(), ports, directory, runtime.handle().clone());
+        let shard = SimulatedShard::new(&node, 0);
+        let client = Client::connect(&shard);
+        let (last_value, seen) = (0, Seen::default());
+        Self { generator, node, engine, shard, time, channel, client, last_value, seen, _runtime: runtime }
+    }
+
+    fn run(mut self) -> Seen {
+        for _ in 0..8 {
+            for _ in 0..self.generator.random_range(1..120) {
+                self.step();
+            }
+            self.calm_down();
+        }
+        self.seen
+    }
+
+    fn step(&mut self) {
+        match self.generator.random_range(0..100) {
+            0..30 => self.publish(),
+            30..40 => {
+                let key = self.any_key();
+                self.remove(&key);
+            }
+            40..44 => *self.time.lock().unwrap() += Duration::from_secs(self.generator.random_range(1..25)),
+            44..48 => self.engine.sweep(),
+            48..70 => {
+                let most = self.generator.random_range(1..4);
+                self.shard.apply(most);
+                self.read();
+            }
+            70..96 => self.ask(),
+            96 => self.unsubscribe(),
+            97 | 98 => {
+                self.shard.local().release(self.client.id);
+                self.client.reconnect(&self.shard);
+            }
+            _ if self.generator.random_bool(0.3) => {
+                let cleared = self.node.map_clear(self.channel);
+                now(cleared);
+            }
+            _ => {}
+        }
+    }
+
+    fn any_key(&mut self) -> String {
+        format!("k{}", self.generator.random_range(0..KEYS))
+    }
+
+    fn publish(&mut self) {
+        self.last_value += 1;
+        let data = Payload::json(self.last_value.to_string());
+        let key = self.any_key().into();
+        now(self.node.map_publish(self.channel, MapPublishRequest { key, data, ..Default::default() }));
+    }
+
+    fn remove(&mut self, key: &str) {
+        now(self.node.map_remove(self.channel, key, ""));
+    }
+
+    /// The client asks for what it needs next.
+    fn ask(&mut self) {
+        if self.client.waits_for.is_some() {
+            return;
+        }
+        let Client { phase, offset, epoch, .. } = &self.client;
+        let (channel, limit) = (self.channel, self.generator.random_range(0..5));
+        let request = match phase {
+            Phase::Live => return,
+            Phase::Start => json!({"channel": channel, "type": 1, "phase": 2, "limit": limit}),
+            Phase::State { cursor } => json!({"channel": channel, "type": 1, "phase": 2, "limit": limit,
+                "cursor": cursor, "offset": offset, "epoch": epoch}),
+            Phase::Stream { is_recovering } => {
+                json!({"channel": channel, "type": 1, "phase": 1, "limit": limit,
+                "offset": offset, "epoch": epoch, "recover": is_recovering})
+            }
+        };
+        self.client.waits_for = Some(self.client.last_id + 1);
+        self.client.send(&self.shard, &json!({"subscribe": request}));
+        self.read();
+    }
+
+    fn unsubscribe(&mut self) {
+        if self.client.waits_for.is_some() {
+            return;
+        }
+        self.client.send(&self.shard, &json!({"unsubscribe": {"channel": self.channel}}));
+        self.read();
+        self.client.start();
+    }
+
+    /// The client takes in what the server wrote.
+    fn read(&mut self) {
+        while self.shard.flush(16) {}
+        let bytes = std::mem::take(&mut self.client.wire.borrow_mut().0);
+        for line in bytes.split(|&byte| byte == b'\n').filter(|line| !line.is_empty()) {
+            let message: Value = serde_json::from_slice(line).unwrap();
+            self.client.receive(&message, &mut self.seen);
+        }
+    }
+
+    /// Everything on its way arrives; then the client's keys are those of the store.
+    fn calm_down(&mut self) {
+        for _ in 0..100 {
+            self.engine.sweep();
+            while self.shard.apply(16) {}
+            self.read();
+            self.ask();
+        }
+        assert_eq!(self.client.phase, Phase::Live, "{}", self.channel);
+        let state =
+            now(self.node.map_read_state(self.channel, StatePage { limit: -1, ..Default::default() }));
+        let kept = state.entries.iter().map(|entry| {
+            let value: Value = serde_json::from_slice(entry.data.bytes()).unwrap();
+            (entry.key.to_string(), value)
+        });
+        assert_eq!(self.client.keys, kept.collect(), "{}", self.channel);
+    }
+}
+
+/// The memory engine answers at once.
+fn now<T: std::fmt::Debug>(answer: gyre_node::ops::ApiAnswer<T>) -> T {
+    match answer {
+        gyre_core::ports::Answer::Ready(result) => result.unwrap(),
+        gyre_core::ports::Answer::Later(_) => panic!("the memory engine answers at once"),
+    }
+}
+
+impl Client {
+    fn connect(shard: &SimulatedShard) -> Self {
+        let (id, wire) = open(shard);
+        let (keys, phase) = (BTreeMap::new(), Phase::Start);
+        let mut client =
+            Self { id, wire, phase, keys, offset: 0, epoch: String::new(), last_id: 0, waits_for: None };
+        client.send(shard, &json!({"connect": {}}));
+        client
+    }
+
+    /// Comes back over another connection, with what it knows.
+    fn reconnect(&mut self, shard: &SimulatedShard) {
+        (self.id, self.wire) = open(shard);
+        self.waits_for = None;
+        self.send(shard, &json!({"connect": {}}));
+        self.subscribe_again();
+    }
+
+    fn start(&mut self) {
+        *self = Self {
+            phase: Phase::Start,
+            keys: BTreeMap::new(),
+            offset: 0,
+            epoch: String::new(),
+            wire: self.wire.clone(),
+            ..*self
+        };
+    }
+
+    fn subscribe_again(&mut self) {
+        match self.phase {
+            Phase::Live if self.offset > 0 => self.phase = Phase::Stream { is_recovering: true },
+            Phase::Stream { is_recovering: true } => {}
+            _ => self.start(),
+        }
+    }
+
+    fn send(&mut self, shard: &SimulatedShard, request: &Value) {
+        self.last_id += 1;
+        let mut command = request.clone();
+        command["id"] = self.last_id.into();
+        let text = command.to_string();
+        let command = Encoding::Json.decode_command(text.as_bytes()).unwrap();
+        let is_subscribe = self.waits_for == Some(self.last_id);
+        let fed = shard.local().command(self.id, command);
+        assert!(fed == Fed::Open || (fed == Fed::Busy && is_subscribe), "{fed:?}: {text}");
+    }
+
+    fn receive(&mut self, message: &Value, seen: &mut Seen) {
+        if let Some(push) = message.get("push") {
+            if let Some(publication) = push.get("pub") {
+                assert_eq!(self.phase, Phase::Live, "nothing comes before the live reply: {message}");
+                return self.apply(publication, seen);
+            }
+            assert_eq!(push["unsubscribe"]["code"], 2500, "{message}");
+            seen.insufficient += 1;
+            return self.subscribe_again();
+        }
+        if message["id"].as_u64() == self.waits_for {
+            self.waits_for = None;
+        }
+        if let Some(error) = message.get("error") {
+            assert_eq!(error["code"], 112, "{message} in {:?}", self.phase);
+            seen.unrecoverable += 1;
+            return self.start();
+        }
+        if let Some(result) = message.get("subscribe") {
+            self.subscribed(result, seen);
+        }
+    }
+
+    fn subscribed(&mut self, result: &Value, seen: &mut Seen) {
+        assert_eq!(result["type"], 1);
+        if self.phase == Phase::Start {
+            self.epoch = result["epoch"].as_str().unwrap().into();
+            self.offset = result["offset"].as_u64().unwrap_or(0);
+        }
+        for entry in result["state"].as_array().into_iter().flatten() {
+            self.keys.insert(entry["key"].as_str().unwrap().into(), entry["data"].clone());
+        }
+        for publication in result["publications"].as_array().into_iter().flatten() {
+            self.apply(publication, seen);
+        }
+        let offset = result["offset"].as_u64().unwrap_or(0);
+        self.phase = match (result["phase"].as_i64(), result["cursor"].as_str()) {
+            (None, _) => {
+                seen.live += 1;
+                seen.recovered += u64::from(result["recovered"] == true);
+                assert_eq!(self.offset, offset, "the reply's publications lead up to its offset");
+                Phase::Live
+            }
+            (Some(2), Some(cursor)) => {
+                seen.state_pages += 1;
+                assert_eq!(self.offset, offset, "the offset is frozen");
+                Phase::State { cursor: cursor.into() }
+            }
+            (Some(2), None) => Phase::Stream { is_recovering: false },
+            (Some(1), None) => {
+                seen.stream_pages += 1;
+                assert_eq!(self.offset, offset);
+                Phase::Stream { is_recovering: matches!(self.phase, Phase::Stream { is_recovering: true }) }
+            }
+            other => panic!("unknown phase {other:?}"),
+        };
+    }
+
+    fn apply(&mut self, publication: &Value, seen: &mut Seen) {
+        if let Some(offset) = publication["offset"].as_u64() {
+            assert_eq!(offset, self.offset + 1, "no gap, nothing twice");
+            self.offset = offset;
+        }
+        let key = publication["key"].as_str().unwrap();
+        if publication["removed"] == true {
+            seen.removals += 1;
+            self.keys.remove(key);
+        } else {
+            self.keys.insert(key.into(), publication["data"].clone());
+        }
+    }
+}
+
+fn open(shard: &SimulatedShard) -> (ConnectionId, Rc<RefCell<Wire>>) {
+    let wire = Rc::new(RefCell::new(Wire::default()));
+    let options = ConnectionOptions {
+        transport: TransportKind::WebTransport,
+        form: WireForm {
+            encoding: Encoding::Json,
+            framing: Framing::Stream,
+            direction: Direction::Bidirectional,
+            ascii: false,
+            deflate: None,
+        },
+        announces_disconnect: true,
+        pings: Pings::Protocol,
+        header_user: None,
+    };
+    let id = shard.local().open(options, Box::new(WireLink(wire.clone())));
+    (id, wire)
+}
+
+/// Runs worlds of all three modes: publications, removals, ends of keys, clearing, lost connections and unsubscribing
+/// fall between the pages of a client, which is compared with the store whenever everything has arrived. Every offset is
+/// checked on its way, and what the test is about has to happen often.
+#[test]
+fn client_ends_up_with_the_state_of_the_store() {
+    for (channel, has_stream) in [("rec:m", true), ("eph:m", false), ("per:m", true)] {
+        let mut total = Seen::default();
+        for seed in 0..100 {
+            let world = World::new(channel, seed);
+            let seen = match std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| world.run())) {
+                Ok(seen) => seen,
+                Err(failure) => {
+                    eprintln!("{channel}, seed {seed}");
+                    std::panic::resume_unwind(failure);
+                }
+            };
+            total.live += seen.live;
+            total.recovered += seen.recovered;
+            total.state_pages += seen.state_pages;
+            total.stream_pages += seen.stream_pages;
+            total.unrecoverable += seen.unrecoverable;
+            total.insufficient += seen.insufficient;
+            total.removals += seen.removals;
+        }
+        let Seen { live, recovered, state_pages, stream_pages, unrecoverable, insufficient, removals } =
+            total;
+        assert!([live, state_pages, removals, insufficient].iter().all(|&n| n > 80), "{channel} {total:?}");
+        assert!(unrecoverable > 5, "{channel} {total:?}");
+        let of_streams = [recovered, stream_pages];
+        assert!(of_streams.iter().all(|&n| if has_stream { n > 50 } else { n == 0 }), "{channel} {total:?}");
+    }
+}

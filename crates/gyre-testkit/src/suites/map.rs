@@ -1,0 +1,291 @@
+//! Keyed state and the stream of its changes.
+
+use std::{collections::BTreeMap, num::NonZeroUsize, sync::Arc, time::Duration};
+
+use gyre_core::{
+    channel::{ChannelName, HistoryOptions, MapRetention},
+    ports::{
+        ChannelEvent, EngineError, HistoryFilter, KeyMode, MapPublished, MapState, NewEntry, StateFilter,
+        Suppression,
+    },
+};
+use gyre_protocol::{Publication, StreamPosition};
+
+use super::fixture::{Fixture, answered, done, offsets, payload};
+
+const KEY_TTL: Duration = Duration::from_secs(30);
+const STREAM: HistoryOptions = HistoryOptions {
+    size: NonZeroUsize::new(100).unwrap(),
+    ttl: Duration::from_secs(20),
+    meta_ttl: Duration::from_secs(60),
+};
+const EPHEMERAL: MapRetention = MapRetention::Ephemeral { key_ttl: KEY_TTL };
+const RECOVERABLE: MapRetention = MapRetention::Recoverable { key_ttl: KEY_TTL, stream: STREAM };
+const PERSISTENT: MapRetention =
+    MapRetention::Persistent { stream: HistoryOptions { meta_ttl: Duration::MAX, ..STREAM } };
+
+fn set(
+    fixture: &Fixture,
+    channel: &ChannelName,
+    key: &str,
+    data: &str,
+    retention: MapRetention,
+) -> MapPublished {
+    publish(fixture, channel, entry(key, data), retention)
+}
+
+fn publish(
+    fixture: &Fixture,
+    channel: &ChannelName,
+    entry: NewEntry,
+    retention: MapRetention,
+) -> MapPublished {
+    done(fixture.maps.publish(channel, entry, retention))
+}
+
+fn entry(key: &str, data: &str) -> NewEntry {
+    NewEntry { key: key.into(), data: payload(data), ..NewEntry::default() }
+}
+
+fn remove(fixture: &Fixture, channel: &ChannelName, key: &str, retention: MapRetention) -> MapPublished {
+    done(fixture.maps.remove(channel, key, Box::default(), retention))
+}
+
+fn page(
+    fixture: &Fixture,
+    channel: &ChannelName,
+    cursor: &str,
+    limit: Option<usize>,
+    retention: MapRetention,
+) -> MapState {
+    let filter = StateFilter::Page { cursor: cursor.into(), limit };
+    done(fixture.maps.read_state(channel, filter, retention))
+}
+
+/// Keys and data of the whole state.
+fn state(fixture: &Fixture, channel: &ChannelName, retention: MapRetention) -> Vec<(String, String)> {
+    let entries = page(fixture, channel, "", None, retention).entries;
+    entries.iter().map(|entry| (entry.key.to_string(), text(entry))).collect()
+}
+
+fn text(publication: &Publication) -> String {
+    String::from_utf8_lossy(publication.data.bytes()).into_owned()
+}
+
+fn of(pairs: &[(&str, &str)]) -> Vec<(String, String)> {
+    pairs.iter().map(|&(key, data)| (key.into(), data.into())).collect()
+}
+
+/// Everything delivered to a channel of maps, which is over after that.
+fn delivered(fixture: &Fixture, channel: &ChannelName) -> Vec<Arc<Publication>> {
+    done(fixture.maps.clear(channel));
+    let change = |event| match event {
+        ChannelEvent::Publication(publication) => publication,
+        other => panic!("only changes were made, {other:?} was delivered"),
+    };
+    fixture.sink.take_until(channel, &ChannelEvent::Lost).into_iter().map(change).collect()
+}
+
+/// A change is in state, in the stream and delivered, with one position; for every mode, by publications, replacements
+/// and removals.
+pub fn changes_are_in_state_and_stream(fixture: Fixture) {
+    for (name, retention) in [("r", RECOVERABLE), ("p", PERSISTENT), ("e", EPHEMERAL)] {
+        let channel = fixture.channel(name);
+        done(fixture.maps.subscribe(&channel));
+        let positions = [
+            set(&fixture, &channel, "b", "1", retention),
+            set(&fixture, &channel, "a", "2", retention),
+            set(&fixture, &channel, "b", "3", retention),
+            remove(&fixture, &channel, "a", retention),
+        ];
+        assert!(positions.iter().all(|published| published.suppressed.is_none()));
+        let has_stream = retention.stream().is_some();
+        let expected: Vec<u64> = if has_stream { vec![1, 2, 3, 4] } else { vec![0; 4] };
+        assert_eq!(positions.iter().map(|p| p.position.offset).collect::<Vec<_>>(), expected);
+        assert_eq!(state(&fixture, &channel, retention), of(&[("b", "3")]));
+        assert_eq!(done(fixture.maps.key_count(&channel)), 1);
+        let read = answered(fixture.maps.read_stream(&channel, HistoryFilter::default(), retention));
+        let changes = delivered(&fixture, &channel);
+        let keys: Vec<_> = changes.iter().map(|change| (&*change.key, change.removed)).collect();
+        assert_eq!(keys, [("b", false), ("a", false), ("b", false), ("a", true)]);
+        assert_eq!(offsets(&changes), expected);
+        match has_stream {
+            true => {
+                let read = read.unwrap_or_else(|error| panic!("the engine failed: {error}"));
+                assert_eq!((read.publications, read.top), (changes, positions[3].position.clone()));
+            }
+            false => assert_eq!(read, Err(EngineError::NotAvailable)),
+        }
+    }
+}
+
+/// Pages of any size cover the state in the order of keys, each key once, and say which is the last; one key can be read
+/// alone; nothing is read for limit 0.
+pub fn pages_cover_the_state(fixture: Fixture) {
+    let channel = fixture.channel("m");
+    let keys: Vec<String> = (0..10).map(|number| format!("k{number}")).collect();
+    for key in keys.iter().rev() {
+        set(&fixture, &channel, key, "1", RECOVERABLE);
+    }
+    for limit in [1, 3, 5, 10, 20] {
+        let (mut seen, mut cursor) = (Vec::new(), Box::default());
+        loop {
+            let page = page(&fixture, &channel, &cursor, Some(limit), RECOVERABLE);
+            assert_eq!(page.position.offset, 10);
+            seen.extend(page.entries.iter().map(|entry| entry.key.to_string()));
+            cursor = page.cursor;
+            if cursor.is_empty() {
+                break;
+            }
+        }
+        assert_eq!(seen, keys, "pages of {limit}");
+    }
+    let one = done(fixture.maps.read_state(&channel, StateFilter::Key("k3".into()), RECOVERABLE));
+    assert_eq!(one.entries.iter().map(|entry| &*entry.key).collect::<Vec<_>>(), ["k3"]);
+    let none = page(&fixture, &channel, "", Some(0), RECOVERABLE);
+    assert!(none.entries.is_empty() && none.cursor.is_empty() && none.position == one.position);
+}
+
+/// Every condition suppresses what it must, changes nothing then, and is asked in its order.
+pub fn conditions_suppress(fixture: Fixture) {
+    let channel = fixture.channel("m");
+    let with = |change: &dyn Fn(&mut NewEntry)| {
+        let mut entry = entry("k", "2");
+        change(&mut entry);
+        publish(&fixture, &channel, entry, RECOVERABLE)
+    };
+    let exists = with(&|entry| entry.key_mode = KeyMode::IfExists);
+    assert_eq!(exists.suppressed, Some(Suppression::KeyNotFound));
+    let first = with(&|entry| {
+        entry.key_mode = KeyMode::IfNew;
+        entry.version = 5;
+        entry.idempotency_key = "i".into();
+    });
+    assert_eq!((first.position.offset, first.suppressed), (1, None));
+    let suppressed = [
+        (with(&|entry| entry.key_mode = KeyMode::IfNew), Suppression::KeyExists),
+        (with(&|entry| entry.key_mode = KeyMode::IfNewOrRenew), Suppression::KeyExists),
+        (with(&|entry| entry.version = 5), Suppression::Version),
+        (
+            with(&|entry| {
+                entry.version = 4;
+                entry.key_mode = KeyMode::IfNew;
+            }),
+            Suppression::Version,
+        ),
+        (
+            with(&|entry| {
+                entry.idempotency_key = "i".into();
+                entry.version = 4;
+            }),
+            Suppression::Idempotency,
+        ),
+        (remove(&fixture, &channel, "other", RECOVERABLE), Suppression::KeyNotFound),
+    ];
+    for (published, reason) in suppressed {
+        assert_eq!(published, MapPublished { position: first.position.clone(), suppressed: Some(reason) });
+    }
+    assert_eq!(with(&|_| {}).position.offset, 2, "no version is no condition");
+    assert_eq!(
+        with(&|entry| entry.version = 5).suppressed,
+        Some(Suppression::Version),
+        "and keeps the key's"
+    );
+    assert_eq!(
+        with(&|entry| {
+            entry.version = 1;
+            entry.version_epoch = "other".into();
+        })
+        .suppressed,
+        None
+    );
+    let versioned = NewEntry { version: 1, ..entry("k", "1") };
+    let refused = answered(fixture.maps.publish(&fixture.channel("e"), versioned, EPHEMERAL));
+    assert_eq!(refused, Err(EngineError::NotAvailable));
+}
+
+/// A key is seen until its time has passed since it was last set or renewed, and its end is one removal before whatever
+/// comes next of it.
+pub fn keys_end(fixture: Fixture) {
+    for (name, retention) in [("r", RECOVERABLE), ("e", EPHEMERAL)] {
+        let channel = fixture.channel(name);
+        done(fixture.maps.subscribe(&channel));
+        set(&fixture, &channel, "a", "1", retention);
+        set(&fixture, &channel, "b", "1", retention);
+        fixture.advance(KEY_TTL - Duration::from_secs(1));
+        let renewal = NewEntry { key_mode: KeyMode::IfNewOrRenew, ..entry("b", "9") };
+        assert!(publish(&fixture, &channel, renewal, retention).suppressed.is_some());
+        assert_eq!(state(&fixture, &channel, retention), of(&[("a", "1"), ("b", "1")]));
+        fixture.advance(Duration::from_secs(1));
+        assert_eq!(state(&fixture, &channel, retention), of(&[("b", "1")]));
+        assert_eq!(done(fixture.maps.key_count(&channel)), 1);
+        let is_new = NewEntry { key_mode: KeyMode::IfNew, ..entry("a", "2") };
+        assert_eq!(publish(&fixture, &channel, is_new, retention).suppressed, None);
+        let changes = delivered(&fixture, &channel);
+        let keys: Vec<_> = changes.iter().map(|change| (&*change.key, change.removed)).collect();
+        assert_eq!(keys, [("a", false), ("b", false), ("a", true), ("a", false)], "{name}");
+    }
+    let channel = fixture.channel("p");
+    set(&fixture, &channel, "a", "1", PERSISTENT);
+    fixture.advance(1000 * KEY_TTL);
+    assert_eq!(state(&fixture, &channel, PERSISTENT), of(&[("a", "1")]));
+}
+
+/// Changes are kept as a stream's publications are; a map without keys is over with its position, and one that was
+/// cleared at once: the next has another epoch, and the old position leads nowhere.
+pub fn maps_begin_anew(fixture: Fixture) {
+    let channel = fixture.channel("m");
+    let old = set(&fixture, &channel, "a", "1", RECOVERABLE).position;
+    let since =
+        |position: &StreamPosition| HistoryFilter { since: Some(position.clone()), ..Default::default() };
+    let start = StreamPosition { offset: 0, epoch: old.epoch.clone() };
+    assert_eq!(done(fixture.maps.read_stream(&channel, since(&start), RECOVERABLE)).publications.len(), 1);
+    fixture.advance(STREAM.ttl);
+    let read = done(fixture.maps.read_stream(&channel, since(&start), RECOVERABLE));
+    assert_eq!((read.publications.len(), read.top), (0, old.clone()), "the position outlives the changes");
+    done(fixture.maps.clear(&channel));
+    assert!(state(&fixture, &channel, RECOVERABLE).is_empty());
+    let refused = answered(fixture.maps.read_stream(&channel, since(&old), RECOVERABLE));
+    assert_eq!(refused, Err(EngineError::UnrecoverablePosition));
+    let new = set(&fixture, &channel, "a", "1", RECOVERABLE).position;
+    assert_eq!(new.offset, 1);
+    assert_ne!(new.epoch, old.epoch);
+    remove(&fixture, &channel, "a", RECOVERABLE);
+    fixture.advance(STREAM.meta_ttl);
+    assert_ne!(set(&fixture, &channel, "a", "1", RECOVERABLE).position.epoch, new.epoch);
+}
+
+const THREADS: usize = 4;
+const CHANGES: usize = 200;
+
+/// Changes made on many threads reach the sink in the order of their offsets, and replayed in it they give the state.
+pub fn concurrent_changes_have_one_order(fixture: Fixture) {
+    let channel = fixture.channel("m");
+    done(fixture.maps.subscribe(&channel));
+    std::thread::scope(|scope| {
+        for thread in 0..THREADS {
+            let (fixture, channel) = (&fixture, &channel);
+            scope.spawn(move || {
+                for number in 0..CHANGES {
+                    let key = format!("k{}", (thread + number) % 7);
+                    match number % 5 {
+                        4 => drop(remove(fixture, channel, &key, RECOVERABLE)),
+                        _ => drop(set(fixture, channel, &key, &format!("[{thread},{number}]"), RECOVERABLE)),
+                    }
+                }
+            });
+        }
+    });
+    let kept = state(&fixture, &channel, RECOVERABLE);
+    let changes = delivered(&fixture, &channel);
+    assert_eq!(offsets(&changes), (1..=changes.len() as u64).collect::<Vec<_>>());
+    let mut replayed = BTreeMap::new();
+    for change in &changes {
+        match change.removed {
+            true => replayed.remove(&change.key),
+            false => replayed.insert(change.key.clone(), text(change)),
+        };
+    }
+    let replayed: Vec<_> = replayed.into_iter().map(|(key, data)| (key.to_string(), data)).collect();
+    assert_eq!(replayed, kept);
+}
