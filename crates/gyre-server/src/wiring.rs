@@ -397,7 +397,6 @@ fn routes(resolved: &Resolved, node: &Arc<Node>, extra: Option<Arc<dyn Extra>>) 
             served: websocket::UnidirectionalSettings {
                 compression: options.socket.compression,
                 message_bytes_max: options.socket.message_bytes_max,
-                compression: options.socket.compression,
                 origins: resolved.origins.clone(),
                 has_closing_handshake: !options.disable_closing_handshake,
                 announces_disconnect: !options.disable_disconnect_push,
