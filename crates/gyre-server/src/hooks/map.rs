@@ -123,7 +123,7 @@ enum Failure {
 
 fn read(answer: &[u8]) -> Result<MapHookGrant, Failure> {
     let unusable = |reason: String| Failure::Unusable(reason);
-    let reply: Reply<'_> = serde_json::from_slice(answer).map_err(|error| unusable(error.to_string()))?;
+    let reply: Reply<'_> = super::parse(answer).map_err(|error| unusable(error.to_string()))?;
     if let Some(ReplyDisconnect { code, reason }) = reply.disconnect {
         return Err(Failure::Refused(HookRefusal::Disconnect(Disconnect { code, reason: reason.into() })));
     }

@@ -25,6 +25,14 @@ const RESPONSE_BYTES_MAX: usize = 16 << 20;
 /// Idle connections kept for each host, as many as the reference keeps.
 const IDLE_PER_HOST: usize = 255;
 
+/// Reads a backend's answer, which is an object: serde would take a list for one whose fields are all missing.
+fn parse<'a, T: serde::Deserialize<'a>>(answer: &'a [u8]) -> serde_json::Result<T> {
+    match answer.trim_ascii_start().first() {
+        Some(b'{') => serde_json::from_slice(answer),
+        _ => Err(serde::de::Error::custom("the answer is not an object")),
+    }
+}
+
 /// Where and how a hook is called.
 #[derive(Clone, Debug)]
 pub struct Target {

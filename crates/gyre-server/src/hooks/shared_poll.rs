@@ -91,7 +91,7 @@ fn failed(error: &dyn std::fmt::Display) -> PollError {
 }
 
 fn read(answer: &[u8]) -> Result<Polled, PollError> {
-    let reply: Reply<'_> = serde_json::from_slice(answer).map_err(|error| failed(&error))?;
+    let reply: Reply<'_> = super::parse(answer).map_err(|error| failed(&error))?;
     if let Some(ReplyError { code, message }) = reply.error {
         return Err(PollError { reason: format!("error {code}: {message}") });
     }
