@@ -64,6 +64,8 @@ impl ConnectRules {
 pub struct PersonalChannel {
     /// `personal_channel_namespace`; empty for none.
     pub namespace: Box<str>,
+    /// `single_connection`: a user's new connection ends the older ones (3504).
+    pub is_single: bool,
 }
 
 /// One reading of the clocks: taken once a turn and handed down.

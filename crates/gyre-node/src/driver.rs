@@ -23,6 +23,7 @@ use gyre_protocol::{Disconnect, StreamPosition};
 
 use crate::{
     node::Ports,
+    ops::{DisconnectRequest, Target},
     shard::{ConnectionId, ShardState},
 };
 
@@ -94,6 +95,10 @@ impl ShardState {
                 }
                 None
             }
+            Effect::EndOthers { user } => {
+                self.end_others(slot, &user);
+                None
+            }
             Effect::Join { channel, info } => {
                 self.forget(
                     "publish join",
@@ -143,6 +148,16 @@ impl ShardState {
         }
         self.users.entry(user).or_default().push(slot);
         Attached::Yes
+    }
+
+    /// Ends the user's other connections, on every shard.
+    fn end_others(&mut self, slot: Slot, user: &str) {
+        let Some(connection) = self.connections.at_mut(slot) else { return };
+        let own = connection.session.client().to_string().into();
+        let target = Target { user: user.into(), ..Target::default() };
+        let request = DisconnectRequest { disconnect: Disconnect::CONNECTION_LIMIT, whitelist: vec![own] };
+        let node = self.node.clone();
+        drop(self.node.control.spawn(async move { node.disconnect(target, request).await }));
     }
 
     /// Undoes [`Self::attach`].

@@ -258,6 +258,11 @@ impl Session {
         for channel in channels {
             self.activate(cx, &channel);
         }
+        if cx.rules.connect.personal_channel.as_ref().is_some_and(|personal| personal.is_single)
+            && let Some(user) = self.user().filter(|user| !user.is_empty()).cloned()
+        {
+            self.effect(Effect::EndOthers { user });
+        }
     }
 
     /// Answers the connect with an error; the session accepts nothing after that.

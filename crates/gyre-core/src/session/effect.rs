@@ -51,6 +51,11 @@ pub enum Effect {
         /// The member whose leave is to be published.
         leave: Option<Arc<ClientInfo>>,
     },
+    /// End the user's other connections with 3504. No outcome.
+    EndOthers {
+        /// The user; never the anonymous one.
+        user: Arc<str>,
+    },
     /// Publish the join of a new subscriber. No outcome.
     Join {
         /// Channel.

@@ -477,6 +477,23 @@ fn calls_ask_for_rights() {
     assert_eq!(send(r#"{"id":2}"#).err(), Some(Disconnect::BAD_REQUEST));
 }
 
+/// With `single_connection` a connect ends the other connections of its user, but never those of anonymous clients.
+/// Spec: configuration, `client.subscribe_to_user_personal_channel`
+#[test]
+fn a_single_connection_ends_the_others() {
+    let ends_others = |user: &str, is_single| {
+        let mut script = Script::new(|rules| {
+            let namespace = "".into();
+            rules.connect.personal_channel = Some(crate::rules::PersonalChannel { namespace, is_single });
+        });
+        script.claims = Ok(ConnectionClaims { user: user.into(), ..ConnectionClaims::default() });
+        script.send(r#"{"id":1,"connect":{"token":"t"}}"#).unwrap();
+        script.effects.iter().any(|effect| effect == "EndOthers")
+    };
+    assert!(ends_others("42", true));
+    assert!(!ends_others("42", false) && !ends_others("", true));
+}
+
 /// A unidirectional connect is answered by a push that asks for no pongs, and pings need none.
 /// Spec: client protocol, "Unidirectional transports"
 #[test]

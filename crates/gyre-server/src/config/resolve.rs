@@ -369,9 +369,10 @@ fn rules(raw: &Section) -> Rules {
             allow_anonymous_without_token: client.bool("allow_anonymous_connect_without_token"),
             insecure: client.bool("insecure"),
             include_server_time: client.bool("connect_include_server_time"),
-            personal_channel: personal
-                .bool("enabled")
-                .then(|| PersonalChannel { namespace: personal.text("personal_channel_namespace").into() }),
+            personal_channel: personal.bool("enabled").then(|| PersonalChannel {
+                namespace: personal.text("personal_channel_namespace").into(),
+                is_single: personal.bool("single_connection"),
+            }),
             unidirectional_disconnects: unidirectional_disconnects(
                 client.object("connect_code_to_unidirectional_disconnect"),
             ),
