@@ -241,7 +241,12 @@ impl Session {
 
     /// The next thing to do; call until `None` after every `handle_*`.
     pub fn poll_output(&mut self) -> Option<Output> {
-        self.outputs.pop_front()
+        let output = self.outputs.pop_front();
+        if output.is_none() {
+            // Room for four outputs, the least there is, is 700 bytes: idle sessions must not keep it.
+            self.outputs = VecDeque::new();
+        }
+        output
     }
 
     /// Handles one command.

@@ -11,9 +11,10 @@ use crate::{
     session::{Effect, EffectId, map::CatchUp, shared_poll::Tracked},
 };
 
-/// The subscriptions of one session by channel; allocates nothing while there are none.
+/// The subscriptions of one session by channel; allocates nothing while there are none. Boxed, because most sessions
+/// have one or two, and the smallest table has room for three more.
 #[derive(Debug, Default)]
-pub(crate) struct Subscriptions(HashMap<ChannelName, Subscription>);
+pub(crate) struct Subscriptions(HashMap<ChannelName, Box<Subscription>>);
 
 /// One subscription, made or being made.
 #[derive(Debug)]
@@ -147,19 +148,19 @@ impl Subscriptions {
     }
 
     pub(crate) fn get(&self, channel: &str) -> Option<&Subscription> {
-        self.0.get(channel)
+        self.0.get(channel).map(Box::as_ref)
     }
 
     pub(crate) fn get_mut(&mut self, channel: &str) -> Option<&mut Subscription> {
-        self.0.get_mut(channel)
+        self.0.get_mut(channel).map(Box::as_mut)
     }
 
     pub(crate) fn insert(&mut self, channel: ChannelName, subscription: Subscription) {
-        self.0.insert(channel, subscription);
+        self.0.insert(channel, Box::new(subscription));
     }
 
     pub(crate) fn remove(&mut self, channel: &str) -> Option<(ChannelName, Subscription)> {
-        self.0.remove_entry(channel)
+        self.0.remove_entry(channel).map(|(channel, subscription)| (channel, *subscription))
     }
 
     pub(crate) fn channels(&self) -> impl Iterator<Item = &ChannelName> {
@@ -167,14 +168,14 @@ impl Subscriptions {
     }
 
     pub(crate) fn iter(&self) -> impl Iterator<Item = (&ChannelName, &Subscription)> {
-        self.0.iter()
+        self.0.iter().map(|(channel, subscription)| (channel, &**subscription))
     }
 
     pub(crate) fn iter_mut(&mut self) -> impl Iterator<Item = (&ChannelName, &mut Subscription)> {
-        self.0.iter_mut()
+        self.0.iter_mut().map(|(channel, subscription)| (channel, &mut **subscription))
     }
 
     pub(crate) fn into_iter(self) -> impl Iterator<Item = (ChannelName, Subscription)> {
-        self.0.into_iter()
+        self.0.into_iter().map(|(channel, subscription)| (channel, *subscription))
     }
 }

@@ -212,6 +212,11 @@ fn what_is_not_available_is_told() {
         "namespaces": [{"name": "chat", "subscribe_proxy_enabled": true}],
     }}));
     assert_eq!(paths(hooks), ["channel.namespaces[chat].subscribe_proxy_enabled"]);
+    let open = load_tree(json!({"client": {
+        "allow_anonymous_connect_without_token": true,
+        "proxy": {"connect": {"enabled": true, "endpoint": "http://a"}},
+    }}));
+    assert_eq!(paths(open), ["client.proxy.connect.enabled"]);
 }
 
 /// Origins match by pattern in lower case; without patterns no page gets in, but what is no page does.

@@ -42,6 +42,13 @@ pub(super) fn check(raw: &Section, findings: &mut Findings) {
     for (i, _) in raw.objects("consumers").iter().enumerate().filter(|(_, c)| c.bool("enabled")) {
         warn(&format!("consumers[{i}]"));
     }
+    let client = raw.object("client");
+    if raw.at("client.proxy.connect").bool("enabled")
+        && (client.bool("allow_anonymous_connect_without_token") || client.bool("insecure"))
+    {
+        let fix = "disable it, or do not allow anonymous connections: without the hook, everybody gets in";
+        findings.problem("client.proxy.connect.enabled", "is not available in this version", fix);
+    }
     let channel = raw.object("channel");
     refuse_hooks(channel.object("without_namespace"), "channel.without_namespace", findings);
     check_targets(raw, channel.object("without_namespace"), "channel.without_namespace", findings);
