@@ -47,6 +47,11 @@ impl Queue {
         self.bytes = self.first.len();
     }
 
+    /// What waits, if it is a single frame.
+    pub fn only_frame(&self) -> Option<&[u8]> {
+        (self.bytes == self.first.len() && self.bytes > 0).then_some(&*self.first)
+    }
+
     /// Fills `slices` with the waiting bytes, oldest first; returns how many were used.
     pub fn fill<'a>(&'a self, slices: &mut [IoSlice<'a>]) -> usize {
         let frames = std::iter::once(&self.first).chain(self.rest.iter().flat_map(|rest| rest.iter()));
@@ -115,6 +120,7 @@ mod tests {
             while !queue.is_empty() {
                 let mut slices = [IoSlice::new(&[]); 3];
                 let used = queue.fill(&mut slices);
+                assert_eq!(queue.only_frame(), (used == 1).then_some(&*slices[0]));
                 let bytes: Vec<u8> = slices[..used].iter().flat_map(|slice| slice.iter().copied()).collect();
                 let written = step.min(bytes.len());
                 seen.extend_from_slice(&bytes[..written]);
