@@ -7,7 +7,7 @@ use aws_lc_rs::digest;
 use base64::{Engine, engine::general_purpose::STANDARD};
 
 use super::Compression;
-use crate::http::{Response, full, status};
+use crate::http::{OriginPolicy, Request, Response, full, status};
 
 /// Subprotocols of the Centrifuge protocol; the second one selects Protobuf.
 const SUBPROTOCOLS: [&str; 2] = ["centrifuge-json", super::PROTOBUF_SUBPROTOCOL];
@@ -21,11 +21,19 @@ pub(super) struct Handshake {
     is_compressed: bool,
 }
 
-/// Checks the request.
+/// Checks the request and where it comes from.
 ///
 /// # Errors
 /// The answer that refuses it.
-pub(super) fn check(method: &Method, headers: &HeaderMap) -> Result<Handshake, Box<Response>> {
+pub(super) fn admit(request: &Request, origins: &OriginPolicy) -> Result<Handshake, Box<Response>> {
+    let handshake = check(request.method(), request.headers())?;
+    match origins.allows(request.headers()) {
+        true => Ok(handshake),
+        false => Err(Box::new(status(StatusCode::FORBIDDEN, "origin not allowed\n"))),
+    }
+}
+
+fn check(method: &Method, headers: &HeaderMap) -> Result<Handshake, Box<Response>> {
     let refuse = |text| Err(Box::new(status(StatusCode::BAD_REQUEST, text)));
     if method != Method::GET {
         let mut response = status(StatusCode::METHOD_NOT_ALLOWED, "");

@@ -107,13 +107,10 @@ pub fn serve(
     settings: &Settings,
     header_user: Option<Box<str>>,
 ) -> Response {
-    let mut handshake = match handshake::check(request.method(), request.headers()) {
+    let mut handshake = match handshake::admit(&request, &settings.origins) {
         Ok(handshake) => handshake,
         Err(refusal) => return *refusal,
     };
-    if !settings.origins.allows(request.headers()) {
-        return status(StatusCode::FORBIDDEN, "origin not allowed\n");
-    }
     let Some(upgrade) = upgrade(&mut request) else {
         return status(StatusCode::BAD_REQUEST, "WebSocket needs HTTP/1.1 here\n");
     };

@@ -52,15 +52,12 @@ pub fn serve(
     settings: &Settings,
     header_user: Option<Box<str>>,
 ) -> Response {
-    let mut handshake = match handshake::check(request.method(), request.headers()) {
+    let mut handshake = match handshake::admit(&request, &settings.origins) {
         Ok(handshake) => handshake,
         Err(refusal) => return *refusal,
     };
     handshake.subprotocol = None;
     let compression = handshake.agree_on(settings.compression);
-    if !settings.origins.allows(request.headers()) {
-        return status(StatusCode::FORBIDDEN, "origin not allowed\n");
-    }
     let connect = parameter(request.uri().query().unwrap_or(""), CONNECT_PARAMETER);
     let connect = connect.filter(|connect| !connect.is_empty());
     if connect.as_ref().is_some_and(|connect| decode_connect_request(connect).is_err()) {
