@@ -162,6 +162,7 @@ pub fn session(data: &[u8]) {
         maps: engine.clone(),
         presence: engine,
         authenticator: Arc::new(AnyToken),
+        hooks: Arc::new(NoApplication),
         map_hooks: Arc::new(NoApplication),
         polls: Arc::new(NoApplication),
     };
@@ -244,7 +245,7 @@ impl World {
             },
             announces_disconnect: true,
             pings: Pings::Protocol,
-            header_user: None,
+            opening: Default::default(),
         };
         let id = self.shard.local().open(options, Box::new(PeerLink(peer.clone())));
         self.clients[place] = Some(Client { id, encoding, peer });

@@ -10,7 +10,7 @@ use hashbrown::HashMap;
 use super::{
     BusyCommand, Effect, Refusal, Session, TrackBatch,
     connect::expiry,
-    subscribe::Grant,
+    subscribe::{Grant, told_expiry},
     subscription::{Features, Subscription, SubscriptionState},
 };
 use crate::{
@@ -78,6 +78,7 @@ impl Session {
             expire_at: granted.expire_at,
             features: Features::default(),
             map_keys: None,
+            refreshing: None,
         };
         live.subscriptions.insert(channel.clone(), subscription);
         let data = granted.grant.data;
@@ -104,7 +105,7 @@ impl Session {
         if expire_at.is_some() {
             live.timers.start_tick(&cx.now, &cx.rules.limits, jitter);
         }
-        let expiry = expiry(expire_at, &cx.now);
+        let expiry = told_expiry(expire_at, channel, cx);
         let result = SubscribeResult { kind: KIND_SHARED_POLL, expiry, ..result };
         self.reply(id, ReplyBody::Subscribe(Box::new(result)));
     }

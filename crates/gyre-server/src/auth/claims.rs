@@ -22,7 +22,7 @@ use serde::{
 };
 use serde_json::value::RawValue;
 
-use super::jwt::null_is_default;
+use crate::json::null_is_default;
 
 /// Claims that every token has, whatever its kind.
 ///

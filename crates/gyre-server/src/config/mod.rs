@@ -7,6 +7,7 @@
 pub mod duration;
 mod env;
 mod flat;
+mod hooks;
 mod read;
 mod resolve;
 pub mod schema;

@@ -199,24 +199,90 @@ fn misspelt_keys_are_hinted_at() {
 fn what_is_not_available_is_told() {
     let loaded = load_tree(json!({
         "uni_grpc": {"enabled": true},
-        "client": {"token": {"jwks_public_endpoint": "https://keys"}, "proxy": {"connect": {"enabled": true, "endpoint": "http://a"}}},
+        "client": {"token": {"jwks_public_endpoint": "https://keys"}},
     }));
     let warnings: Vec<_> = loaded.unwrap().warnings.into_iter().map(|warning| warning.message).collect();
     let keys: Vec<_> = warnings.iter().filter_map(|message| message.split(' ').next()).collect();
+    assert_eq!(keys, ["uni_grpc.enabled", "client.token.jwks_public_endpoint"]);
+    let over_grpc = load_tree(json!({
+        "channel": {
+            "proxy": {"subscribe": {"endpoint": "grpc://a:1"}, "publish": {"endpoint": "grpc://unused:1"}},
+            "namespaces": [
+                {"name": "chat", "subscribe_proxy_enabled": true},
+                {"name": "stream", "subscribe_stream_proxy_enabled": true, "subscribe_stream_proxy_name": "a.b"},
+            ],
+        },
+        "proxies": [{"name": "a.b", "endpoint": "b:1"}],
+    }));
+    let expected =
+        ["channel.proxy.subscribe.endpoint", "channel.namespaces[stream].subscribe_stream_proxy_enabled"];
+    assert_eq!(paths(over_grpc), expected);
+}
+
+/// A hook that is asked must be there and be usable: each problem has the path of its key.
+#[test]
+fn hooks_must_be_usable() {
+    let loaded = load_tree(json!({
+        "client": {"proxy": {"connect": {"enabled": true, "endpoint": "http://a", "timeout": "0s"}}},
+        "rpc": {"without_namespace": {"proxy_enabled": true}, "namespaces": [
+            {"name": "math", "proxy_enabled": true, "proxy_name": "other"},
+            {"name": "bad", "proxy_enabled": true, "proxy_name": "broken"},
+        ]},
+        "channel": {"proxy": {"publish": {"timeout": "0s"}}, "without_namespace": {"subscribe_proxy_enabled": true}},
+        "proxies": [{
+            "name": "broken", "endpoint": "http://", "http": {"static_headers": {"a b": "c"}},
+        }, {
+            "name": "headers", "endpoint": "http://a", "http_headers": ["a b"],
+        }],
+    }));
     assert_eq!(
-        keys,
-        ["uni_grpc.enabled", "client.proxy.connect.enabled", "client.token.jwks_public_endpoint"]
+        paths(loaded),
+        [
+            "client.proxy.connect.timeout",
+            "channel.proxy.subscribe.endpoint",
+            "rpc.proxy.endpoint",
+            "rpc.namespaces[0].proxy_name",
+            "proxies[0].endpoint",
+        ]
     );
-    let hooks = load_tree(json!({"channel": {
-        "proxy": {"subscribe": {"endpoint": "http://a"}},
-        "namespaces": [{"name": "chat", "subscribe_proxy_enabled": true}],
-    }}));
-    assert_eq!(paths(hooks), ["channel.namespaces[chat].subscribe_proxy_enabled"]);
-    let open = load_tree(json!({"client": {
-        "allow_anonymous_connect_without_token": true,
-        "proxy": {"connect": {"enabled": true, "endpoint": "http://a"}},
-    }}));
-    assert_eq!(paths(open), ["client.proxy.connect.enabled"]);
+    let headers =
+        |proxy: serde_json::Value| paths(load_tree(json!({"client": {"proxy": {"connect": proxy}}})));
+    let broken = json!({
+        "enabled": true, "endpoint": "http://a", "http_headers": ["a b"], "emulated_headers": ["ä"],
+        "http": {"static_headers": {"a b": "c"}, "tls": {"enabled": true, "server_ca_pem": "nowhere"}},
+    });
+    let at = |key: &str| format!("client.proxy.connect.{key}");
+    assert_eq!(
+        headers(broken),
+        ["http.static_headers", "http_headers", "emulated_headers", "http.tls.server_ca_pem"].map(at)
+    );
+}
+
+/// What hooks may see and where each is asked, resolved from a whole configuration.
+#[test]
+fn hooks_are_resolved() {
+    let loaded = load_tree(json!({
+        "client": {"proxy": {"connect": {"enabled": true, "endpoint": "http://a", "emulated_headers": ["X-A"]}}},
+        "rpc": {"proxy": {"endpoint": "http://rpc"}, "namespaces": [{"name": "math", "proxy_enabled": true}]},
+        "channel": {"namespaces": [
+            {"name": "chat", "publish_proxy_enabled": true, "publish_proxy_name": "named"},
+        ]},
+        "proxies": [
+            {"name": "named", "endpoint": "https://b", "emulated_headers": ["x-b"]},
+            {"name": "unused", "endpoint": "http://c", "emulated_headers": ["x-c"]},
+        ],
+    }));
+    let resolved = loaded.unwrap().resolved;
+    let rules = &resolved.rules;
+    assert_eq!(rules.hooks.connect.as_deref(), Some("default/connect"));
+    assert_eq!(rules.hooks.refresh, None);
+    assert_eq!(&*rules.hooks.emulated_headers, ["x-a".into(), "x-b".into()]);
+    assert_eq!(rules.namespaces.named["chat"].publish_hook.as_deref(), Some("named"));
+    assert_eq!(rules.rpc.hook("math:sum"), Ok("default/rpc"));
+    assert_eq!(rules.rpc.hook("sum").err().map(|error| error.code), Some(108));
+    let mut names: Vec<_> = resolved.hooks.keys().map(|name| &**name).collect();
+    names.sort_unstable();
+    assert_eq!(names, ["default/connect", "default/rpc", "named"]);
 }
 
 /// Origins match by pattern in lower case; without patterns no page gets in, but what is no page does.
