@@ -91,10 +91,13 @@ pub struct Caller {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ConnectionHeaders {
     /// Of the request that opened the connection; a name may come more than once.
-    pub request: Box<[(Box<str>, Box<[u8]>)]>,
+    pub request: RequestHeaders,
     /// Of the connect command; each name comes once.
     pub emulated: EmulatedHeaders,
 }
+
+/// Headers of a request.
+pub type RequestHeaders = Box<[(Box<str>, Box<[u8]>)]>;
 
 /// Headers of a connect command: what stands for headers where a client cannot set them.
 pub type EmulatedHeaders = Box<[(Box<str>, Box<str>)]>;

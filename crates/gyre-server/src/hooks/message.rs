@@ -128,14 +128,19 @@ fn raw<'a>(payload: &'a Payload, what: &str) -> Result<&'a RawValue, Unusable> {
 }
 
 /// An answer.
-#[derive(Deserialize)]
-#[serde(bound(deserialize = "R: Deserialize<'de>"))]
 pub(super) struct Reply<R> {
-    #[serde(default = "Option::default")]
     pub(super) result: Option<R>,
-    #[serde(default)]
     error: Option<ReplyError>,
-    #[serde(default)]
+    disconnect: Option<ReplyDisconnect>,
+}
+
+/// An answer as it is written.
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct Envelope<'a> {
+    #[serde(borrow)]
+    result: Option<&'a RawValue>,
+    error: Option<ReplyError>,
     disconnect: Option<ReplyDisconnect>,
 }
 
@@ -157,13 +162,22 @@ struct ReplyDisconnect {
 }
 
 impl<'a, R: Deserialize<'a>> Reply<R> {
-    /// Reads an answer, which is an object: serde would take a list for one whose fields are all missing.
+    /// Reads an answer.
     pub(super) fn parse(answer: &'a [u8]) -> Result<Self, Unusable> {
-        let parsed = match answer.trim_ascii_start().first() {
-            Some(b'{') => serde_json::from_slice(answer),
-            _ => Err(serde::de::Error::custom("it is not an object")),
+        let parse = || -> serde_json::Result<Self> {
+            let Envelope { result, error, disconnect } = object(answer)?;
+            let result = result.map(|result| object(result.get().as_bytes())).transpose()?;
+            Ok(Self { result, error, disconnect })
         };
-        parsed.map_err(|error| Unusable(format!("the answer cannot be read: {error}")))
+        parse().map_err(|error| Unusable(format!("the answer cannot be read: {error}")))
+    }
+}
+
+/// Reads an object: serde would take a list for one whose fields are all missing, and with that a grant.
+fn object<'a, T: Deserialize<'a>>(json: &'a [u8]) -> serde_json::Result<T> {
+    match json.trim_ascii_start().first() {
+        Some(b'{') => serde_json::from_slice(json),
+        _ => Err(serde::de::Error::custom("it is not an object")),
     }
 }
 

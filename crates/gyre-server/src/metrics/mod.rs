@@ -89,6 +89,13 @@ impl Default for HookMetrics {
 }
 
 impl HookMetrics {
+    #[cfg(test)]
+    pub(crate) fn text(&self) -> String {
+        let mut text = String::new();
+        encode(&mut text, &self.registry.lock().unwrap_or_else(PoisonError::into_inner)).unwrap();
+        text
+    }
+
     /// A call begins; it ends when the value is dropped.
     pub fn begin(&self, kind: &'static str, name: &str) -> HookCall<'_> {
         // The names of default hooks have their kind behind a slash.
