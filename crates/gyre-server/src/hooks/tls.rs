@@ -136,3 +136,76 @@ impl ServerCertVerifier for Believing {
         self.0.supported_schemes()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use bytes::Bytes;
+    use rustls::ServerConfig;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+    use super::*;
+    use crate::hooks::http::HttpClient;
+
+    /// A server with that certificate, which wants one of its clients if `wants_identity`; answers every request.
+    async fn backend(made: &rcgen::CertifiedKey<rcgen::KeyPair>, wants_identity: bool) -> u16 {
+        let key = PrivateKeyDer::from_pem_slice(made.signing_key.serialize_pem().as_bytes()).unwrap();
+        let provider = Arc::new(aws_lc_rs::default_provider());
+        let builder = ServerConfig::builder_with_provider(provider.clone());
+        let builder = builder.with_safe_default_protocol_versions().unwrap();
+        let roots = Arc::new(roots(made.cert.pem().as_bytes()).unwrap());
+        let builder = match wants_identity {
+            true => builder.with_client_cert_verifier(
+                rustls::server::WebPkiClientVerifier::builder_with_provider(roots, provider).build().unwrap(),
+            ),
+            false => builder.with_no_client_auth(),
+        };
+        let config = builder.with_single_cert(vec![made.cert.der().clone()], key).unwrap();
+        let acceptor = tokio_rustls::TlsAcceptor::from(Arc::new(config));
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        tokio::spawn(async move {
+            while let Ok((socket, _)) = listener.accept().await {
+                let Ok(mut tls) = acceptor.accept(socket).await else { continue };
+                drop(tls.read(&mut [0; 1024]).await);
+                drop(tls.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n{}").await);
+            }
+        });
+        port
+    }
+
+    /// Who is believed and who we say we are, by what is configured; tried against a server with its own certificate.
+    #[tokio::test]
+    async fn backends_are_verified_as_configured() {
+        let made = rcgen::generate_simple_self_signed(vec!["backend.test".into()]).unwrap();
+        let (ordinary, strict) = (backend(&made, false).await, backend(&made, true).await);
+        let call = async |port: u16, settings: ClientTls| {
+            let mut target = crate::hooks::tests::target(&format!("https://127.0.0.1:{port}/"));
+            target.timeout = Duration::from_secs(10);
+            let client = HttpClient::new(configured(&settings).unwrap());
+            client.post(&target, http::HeaderMap::new(), Bytes::from_static(b"{}")).await.ok()
+        };
+        let pem = Some(made.cert.pem().into_bytes());
+        let known = ClientTls {
+            authorities: pem.clone(),
+            server_name: Some("backend.test".into()),
+            ..ClientTls::default()
+        };
+        let key = Secret::new(made.signing_key.serialize_pem().into_bytes());
+        let identified = ClientTls { identity: pem.clone().map(|pem| (pem, key)), ..known.clone() };
+        let believing = ClientTls { skips_verification: true, ..ClientTls::default() };
+        let answer = Some(Bytes::from_static(b"{}"));
+        assert_eq!(call(ordinary, known.clone()).await, answer);
+        assert_eq!(call(ordinary, believing).await, answer);
+        assert_eq!(
+            call(ordinary, ClientTls { server_name: None, ..known.clone() }).await,
+            None,
+            "its name differs"
+        );
+        assert_eq!(call(ordinary, ClientTls { authorities: Some(Vec::new()), ..known.clone() }).await, None);
+        assert_eq!(call(strict, known).await, None, "we show no certificate");
+        assert_eq!(call(strict, identified).await, answer);
+        assert!(configured(&ClientTls { server_name: Some("a b".into()), ..ClientTls::default() }).is_err());
+    }
+}
