@@ -14,6 +14,7 @@ pub mod schema;
 mod source;
 mod unavailable;
 mod validate;
+mod write;
 
 use std::{fmt, path::PathBuf};
 
@@ -25,6 +26,7 @@ pub use resolve::{
     ApiSettings, EmulationOptions, HttpServer, Pem, Resolved, StreamingOptions, TokenOptions, TrackOptions,
     UniWebSocketOptions, WebSocketOptions, WebTransportOptions, resolve_origins,
 };
+pub use write::Format;
 
 /// Something that makes the configuration unusable.
 #[derive(Clone, Debug, PartialEq, Eq)]
