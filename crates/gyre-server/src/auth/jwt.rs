@@ -30,6 +30,9 @@ pub(super) struct Header<'h> {
     /// Signature algorithm; names are case-sensitive.
     #[serde(borrow)]
     pub(super) alg: Cow<'h, str>,
+    /// Names the key, where there are several.
+    #[serde(borrow, default)]
+    pub(super) kid: Option<Cow<'h, str>>,
     crit: Option<IgnoredAny>,
 }
 

@@ -226,11 +226,10 @@ fn misspelt_keys_are_hinted_at() {
 fn what_is_not_available_is_told() {
     let loaded = load_tree(json!({
         "uni_grpc": {"enabled": true},
-        "client": {"token": {"jwks_public_endpoint": "https://keys"}},
     }));
     let warnings: Vec<_> = loaded.unwrap().warnings.into_iter().map(|warning| warning.message).collect();
     let keys: Vec<_> = warnings.iter().filter_map(|message| message.split(' ').next()).collect();
-    assert_eq!(keys, ["uni_grpc.enabled", "client.token.jwks_public_endpoint"]);
+    assert_eq!(keys, ["uni_grpc.enabled"]);
     let over_grpc = load_tree(json!({
         "channel": {
             "proxy": {"subscribe": {"endpoint": "grpc://a:1"}, "publish": {"endpoint": "grpc://unused:1"}},

@@ -28,11 +28,6 @@ pub(super) fn check(raw: &Section, findings: &mut Findings) {
     for (object, key) in SWITCHES.iter().filter(|(object, key)| raw.at(object).bool(key)) {
         warn(&format!("{object}.{key}"));
     }
-    for section in ["client.token", "client.subscription_token"] {
-        if !raw.at(section).text("jwks_public_endpoint").is_empty() {
-            warn(&format!("{section}.jwks_public_endpoint"));
-        }
-    }
     for (i, _) in raw.objects("consumers").iter().enumerate().filter(|(_, c)| c.bool("enabled")) {
         warn(&format!("consumers[{i}]"));
     }

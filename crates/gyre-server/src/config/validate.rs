@@ -175,6 +175,10 @@ fn token(token: &Section, path: &str, findings: &mut Findings) {
         );
     }
     let jwks = token.text("jwks_public_endpoint");
+    if !jwks.is_empty() && !hooks::is_http(jwks) {
+        let fix = "write http://… or https://…";
+        findings.problem(&format!("{path}.jwks_public_endpoint"), "is not a URL of HTTP", fix);
+    }
     if jwks.contains("{{") && !token.bool("insecure_skip_jwks_endpoint_safety_check") {
         let patterns = [token.text("issuer_regex"), token.text("audience_regex")];
         if patterns.iter().any(|pattern| has_open_group(pattern)) {

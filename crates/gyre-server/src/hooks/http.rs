@@ -40,7 +40,7 @@ const SENSITIVE: [HeaderName; 3] = [header::AUTHORIZATION, header::COOKIE, heade
 
 /// A pooling client. Cheap to clone.
 #[derive(Clone)]
-pub(super) struct HttpClient(Client<HttpsConnector<HttpConnector>, Full<Bytes>>);
+pub(crate) struct HttpClient(Client<HttpsConnector<HttpConnector>, Full<Bytes>>);
 
 /// Why a call gave no answer.
 #[derive(Debug, thiserror::Error)]
@@ -88,18 +88,42 @@ impl HttpClient {
         *request.method_mut() = Method::POST;
         *request.uri_mut() = target.endpoint.clone();
         *request.headers_mut() = headers;
-        match tokio::time::timeout(target.timeout, self.exchange(request)).await {
+        self.exchange(request, target.timeout, RESPONSE_BYTES_MAX).await
+    }
+
+    /// Gets a document, `bytes_max` long at most.
+    ///
+    /// # Errors
+    /// As [`Self::post`].
+    pub(crate) async fn get(
+        &self,
+        url: Uri,
+        timeout: Duration,
+        bytes_max: usize,
+    ) -> Result<Bytes, CallError> {
+        let mut request = Request::new(Full::default());
+        *request.uri_mut() = url;
+        self.exchange(request, timeout, bytes_max).await
+    }
+
+    async fn exchange(
+        &self,
+        request: Request<Full<Bytes>>,
+        timeout: Duration,
+        bytes_max: usize,
+    ) -> Result<Bytes, CallError> {
+        match tokio::time::timeout(timeout, self.follow(request, bytes_max)).await {
             Ok(answer) => answer,
-            Err(_) => Err(CallError::TimedOut(target.timeout)),
+            Err(_) => Err(CallError::TimedOut(timeout)),
         }
     }
 
-    async fn exchange(&self, mut request: Request<Full<Bytes>>) -> Result<Bytes, CallError> {
+    async fn follow(&self, mut request: Request<Full<Bytes>>, bytes_max: usize) -> Result<Bytes, CallError> {
         for _ in 0..=REDIRECTS_MAX {
             let sent = self.0.request(request.clone()).await;
             let response = sent.map_err(|error| CallError::Unreachable(causes(&error)))?;
             if !redirect(&mut request, &response)? {
-                return read(response).await;
+                return read(response, bytes_max).await;
             }
         }
         Err(CallError::Redirect)
@@ -117,11 +141,11 @@ fn causes(error: &dyn std::error::Error) -> String {
     text
 }
 
-async fn read(response: Response<Incoming>) -> Result<Bytes, CallError> {
+async fn read(response: Response<Incoming>, bytes_max: usize) -> Result<Bytes, CallError> {
     if response.status() != StatusCode::OK {
         return Err(CallError::Status(response.status()));
     }
-    let body = Limited::new(response.into_body(), RESPONSE_BYTES_MAX).collect().await;
+    let body = Limited::new(response.into_body(), bytes_max).collect().await;
     Ok(body.map_err(|error| CallError::Body(error.to_string()))?.to_bytes())
 }
 

@@ -30,13 +30,11 @@ use gyre_core::ports::{Answer, Caller, ConnectionHeaders, HookRefusal};
 use gyre_protocol::ClientError;
 use serde::Deserialize;
 
+pub(crate) use self::http::HttpClient;
+use self::message::{Failure, Question, Reply, Unusable};
 pub use self::{
     http::CallError,
     tls::{ClientTls, ClientTlsError},
-};
-use self::{
-    http::HttpClient,
-    message::{Failure, Question, Reply, Unusable},
 };
 use crate::{metrics::HookMetrics, rate::RateLimit};
 
@@ -106,6 +104,11 @@ trait Hook: Send + Sync + 'static {
     fn read(reply: Reply<Self::Result<'_>>) -> Result<Self::Grant, Failure>;
 }
 
+/// A client that verifies hosts with TLS against the system's authorities.
+pub(crate) fn system_client() -> Result<HttpClient, ClientTlsError> {
+    tls::system().map(HttpClient::new)
+}
+
 /// Calls hooks. Cheap to clone.
 #[derive(Clone)]
 pub struct Hooks(Arc<Inner>);
@@ -137,8 +140,7 @@ impl Hooks {
     /// # Errors
     /// If TLS cannot be set up for a target.
     pub fn new(targets: Targets) -> Result<Self, HookSetupError> {
-        let connector = tls::system();
-        let client = HttpClient::new(connector.map_err(|error| HookSetupError::new("", error))?);
+        let client = system_client().map_err(|error| HookSetupError::new("", error))?;
         let table = ArcSwap::from_pointee(Table::new(targets, &client)?);
         let failures_logged = RateLimit::new(FAILURES_LOGGED_PER_SECOND, Instant::now());
         Ok(Self(Arc::new(Inner { client, table, metrics: HookMetrics::default(), failures_logged })))
