@@ -237,3 +237,75 @@ impl Template {
         Some(url.into())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn name(lookup: &Lookup) -> &'static str {
+        match lookup {
+            Lookup::Found(_) => "found",
+            Lookup::Unknown => "unknown",
+            Lookup::Unavailable => "unavailable",
+            Lookup::Missing => "missing",
+        }
+    }
+
+    /// When an endpoint is asked again, by a clock that moves only when told: a document counts for an hour however often
+    /// it is used, and what is not there is looked for at intervals.
+    #[test]
+    fn documents_are_asked_for_at_intervals() {
+        let document = || {
+            let x = "11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo";
+            let key =
+                format!(r#"{{"keys":[{{"kty":"OKP","crv":"Ed25519","use":"sig","kid":"a","x":"{x}"}}]}}"#);
+            keys(key.as_bytes()).unwrap()
+        };
+        let start = Instant::now();
+        let at = |seconds: f64| start + Duration::from_secs_f64(seconds);
+        let mut state = State::default();
+        let find = |state: &State, kid, seconds| name(&state.find(kid, at(seconds)));
+        assert_eq!(find(&state, "a", 0.0), "missing");
+        state.answered(None, at(0.0));
+        assert_eq!((find(&state, "a", 0.9), find(&state, "a", 1.0)), ("unavailable", "missing"));
+        state.answered(Some(document()), at(1.0));
+        assert_eq!((find(&state, "a", 3600.9), find(&state, "a", 3601.0)), ("found", "missing"));
+        assert_eq!((find(&state, "b", 5.9), find(&state, "b", 6.0)), ("unknown", "missing"));
+        state.answered(None, at(6.0));
+        assert_eq!((find(&state, "b", 10.9), find(&state, "b", 11.0)), ("unknown", "missing"));
+        assert_eq!((find(&state, "a", 3600.0), find(&state, "a", 3601.0)), ("found", "missing"));
+        state.answered(None, at(3601.0));
+        assert_eq!(find(&state, "a", 3601.5), "unavailable", "not believed any more");
+    }
+
+    /// Endpoints are bounded, whatever tokens claim: those without keys make room, those with keys stay.
+    #[test]
+    fn endpoints_are_bounded() {
+        let jwks = Jwks::new("http://{{a}}").unwrap();
+        for i in 0..ENDPOINTS_MAX {
+            let endpoint = jwks.endpoint(&format!("http://{i}")).unwrap();
+            if i > 0 {
+                locked(&endpoint.state).answered(Some(HashMap::new()), Instant::now());
+            }
+        }
+        assert!(jwks.endpoint("http://new").is_some(), "the first had no keys");
+        locked(&jwks.endpoint("http://new").unwrap().state).answered(Some(HashMap::new()), Instant::now());
+        assert!(jwks.endpoint("http://newer").is_none());
+        assert!(jwks.endpoint("http://1").is_some());
+    }
+
+    /// Placeholders, and text that only looks like one.
+    #[test]
+    fn templates_are_filled() {
+        let value = |name: &str| match name {
+            "a" => Some("x-1.y"),
+            "b" => Some("a/b"),
+            _ => None,
+        };
+        let fill = |text: &str| Template::new(text).fill(value);
+        assert_eq!(fill("http://h/keys").as_deref(), Some("http://h/keys"));
+        assert_eq!(fill("http://{{a}}/{{ a }}/k").as_deref(), Some("http://x-1.y/x-1.y/k"));
+        assert_eq!(fill("http://h/{{a").as_deref(), Some("http://h/{{a"));
+        assert_eq!((fill("http://{{b}}"), fill("http://{{c}}")), (None, None));
+    }
+}
