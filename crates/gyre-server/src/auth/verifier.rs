@@ -24,8 +24,8 @@ enum ClaimRule {
 
 /// Where keys come from. Published ones are used alone: configured ones do not count beside them.
 enum Keys {
-    Configured(Box<KeySet>),
-    Published(Jwks),
+    Configured(KeySet),
+    Published(Box<Jwks>),
 }
 
 /// Verifies tokens against one set of keys and rules.
@@ -47,8 +47,8 @@ impl TokenVerifier {
     pub fn new(options: TokenOptions) -> Result<Self, KeyError> {
         Ok(Self {
             keys: match &*options.jwks_public_endpoint {
-                "" => Keys::Configured(Box::new(configured(&options)?)),
-                endpoint => Keys::Published(Jwks::new(endpoint)?),
+                "" => Keys::Configured(configured(&options)?),
+                endpoint => Keys::Published(Box::new(Jwks::new(endpoint)?)),
             },
             audience: ClaimRule::new(options.audience, options.audience_regex),
             issuer: ClaimRule::new(options.issuer, options.issuer_regex),
