@@ -24,7 +24,7 @@ enum ClaimRule {
 
 /// Where keys come from. Published ones are used alone: configured ones do not count beside them.
 enum Keys {
-    Configured(KeySet),
+    Configured(Box<KeySet>),
     Published(Box<Jwks>),
 }
 
@@ -47,7 +47,7 @@ impl TokenVerifier {
     pub fn new(options: TokenOptions) -> Result<Self, KeyError> {
         Ok(Self {
             keys: match &*options.jwks_public_endpoint {
-                "" => Keys::Configured(configured(&options)?),
+                "" => Keys::Configured(Box::new(configured(&options)?)),
                 endpoint => Keys::Published(Box::new(Jwks::new(endpoint)?)),
             },
             audience: ClaimRule::new(options.audience, options.audience_regex),
