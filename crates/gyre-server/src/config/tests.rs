@@ -284,6 +284,40 @@ fn hooks_must_be_usable() {
     );
 }
 
+/// Hooks of the flat layout: each is asked where it was, and sees what it saw. Named ones were their own switches.
+///
+/// Spec: centrifugal.dev, "Migrating to v6", proxies
+#[test]
+fn hooks_of_the_flat_layout_are_asked() {
+    let load = |flat: serde_json::Value| load_text("json", &flat.to_string());
+    let flat = load(json!({
+        "proxy_connect_endpoint": "http://connect", "proxy_http_headers": ["X-A"], "proxy_binary_encoding": true,
+        "proxy_static_http_headers": {"x-s": "1"}, "proxy_include_connection_meta": true,
+        "refresh_proxy_name": "named", "rpc_proxy_name": "named", "subscribe_proxy_name": "named",
+        "proxies": [{"name": "named", "endpoint": "http://named", "static_http_headers": {"x-n": "2"}}],
+        "namespaces": [{"name": "chat", "publish_proxy_name": "named"}, {"name": "free"}],
+        "rpc_namespaces": [{"name": "math", "rpc_proxy_name": "named"}, {"name": "none"}],
+    }));
+    let resolved = flat.unwrap().resolved;
+    let rules = &resolved.rules;
+    assert_eq!(rules.hooks.connect.as_deref(), Some("default/connect"));
+    assert_eq!(&*rules.hooks.emulated_headers, ["x-a".into()]);
+    let (connect, refresh) = (&resolved.hooks["default/connect"], &resolved.hooks["default/refresh"]);
+    assert!(connect.is_binary && connect.includes_meta && connect.http_headers == ["x-a"]);
+    assert!(connect.static_headers.contains_key("x-s"));
+    assert_eq!(refresh.endpoint, "http://named/");
+    assert!(refresh.static_headers.contains_key("x-n") && !refresh.is_binary);
+    assert_eq!(rules.namespaces.without_namespace.subscribe_hook.as_deref(), Some("named"));
+    assert_eq!(rules.namespaces.named["chat"].publish_hook.as_deref(), Some("named"));
+    assert_eq!(rules.namespaces.named["free"].publish_hook, None);
+    assert_eq!((rules.rpc.hook("math:x"), rules.rpc.hook("x")), (Ok("named"), Ok("named")));
+    assert!(rules.rpc.hook("none:x").is_err());
+    assert_eq!(paths(load(json!({"connect_proxy_name": "nosuch"}))), ["connect_proxy_name"]);
+    let nested = json!({"channel": {"without_namespace": {"subscribe_proxy_name": "named"}}});
+    let rules = load(nested).unwrap().resolved.rules;
+    assert_eq!(rules.namespaces.without_namespace.subscribe_hook, None, "a name enables nothing there");
+}
+
 /// What hooks may see and where each is asked, resolved from a whole configuration.
 #[test]
 fn hooks_are_resolved() {
