@@ -371,3 +371,25 @@ async fn a_waiting_client_holds_up_nobody_else() {
     backend.call("rpc").await.answer(&json!({"error": {"code": 1000, "message": "no"}}));
     assert_eq!(next.next().await["error"]["code"], 1000);
 }
+
+/// Keys of tokens that are long in coming hold up the client whose token names one, and nobody else; a token whose key
+/// is not published is refused.
+#[tokio::test]
+async fn a_token_whose_key_is_fetched_holds_up_nobody_else() {
+    let mut backend = Backend::start().await;
+    let mut config = open(json!({}));
+    config["client"]["token"] = json!({"jwks_public_endpoint": backend.at("jwks")["endpoint"]});
+    let server = Server::start(config).await;
+    let mut waiting = server.client().await;
+    // {"alg":"RS256","kid":"a"}, {"sub":"42"}, and a signature of one byte.
+    let token = "eyJhbGciOiJSUzI1NiIsImtpZCI6ImEifQ.eyJzdWIiOiI0MiJ9.AA";
+    waiting.send(json!({"id": 1, "connect": {"token": token}})).await;
+    let call = backend.call("jwks").await;
+    let shards = std::thread::available_parallelism().unwrap().get();
+    for _ in 0..shards * 2 {
+        server.connected().await;
+    }
+    // The fetch may have run into its time limit by now, which refuses the token as well.
+    drop(call.answer.send("HTTP/1.1 200 OK\r\ncontent-length: 11\r\n\r\n{\"keys\":[]}".into()));
+    assert_eq!(waiting.next().await, json!({"closed": 3500}));
+}

@@ -171,12 +171,15 @@ fn client_tls(tls: &Section, path: &str, findings: &mut Findings) -> Option<Clie
     if !tls.bool("enabled") {
         return None;
     }
-    let mut read = |name: &str| {
+    let read = |name: &str| {
         (!tls.text(name).is_empty()).then(|| resolve::read_pem(tls, path, name, findings)).flatten()
     };
-    let (certificates, key) = (read("cert_pem"), read("key_pem"));
+    let [authorities, certificates, key] = ["server_ca_pem", "cert_pem", "key_pem"].map(read);
+    if tls.text("cert_pem").is_empty() != tls.text("key_pem").is_empty() {
+        findings.problem(path, "cert_pem and key_pem belong together", "set both or none");
+    }
     Some(ClientTls {
-        authorities: read("server_ca_pem"),
+        authorities,
         identity: certificates.zip(key.map(Secret::new)),
         server_name: Some(tls.text("server_name").to_owned()).filter(|name| !name.is_empty()),
         skips_verification: tls.bool("insecure_skip_verify"),

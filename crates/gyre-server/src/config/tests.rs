@@ -275,12 +275,13 @@ fn hooks_must_be_usable() {
         |proxy: serde_json::Value| paths(load_tree(json!({"client": {"proxy": {"connect": proxy}}})));
     let broken = json!({
         "enabled": true, "endpoint": "http://a", "http_headers": ["a b"], "emulated_headers": ["ä"],
-        "http": {"static_headers": {"a b": "c"}, "tls": {"enabled": true, "server_ca_pem": "nowhere"}},
+        "http": {"static_headers": {"a b": "c"}, "tls": {"enabled": true, "server_ca_pem": "nowhere", "key_pem": "-----BEGIN"}},
     });
     let at = |key: &str| format!("client.proxy.connect.{key}");
     assert_eq!(
         headers(broken),
-        ["http.static_headers", "http_headers", "emulated_headers", "http.tls.server_ca_pem"].map(at)
+        ["http.static_headers", "http_headers", "emulated_headers", "http.tls.server_ca_pem", "http.tls"]
+            .map(at)
     );
 }
 

@@ -80,14 +80,16 @@ pub(super) fn configured(settings: &ClientTls) -> Result<Connector, ClientTlsErr
             builder.with_client_auth_cert(chain, PrivateKeyDer::from_pem_slice(key.expose())?)?
         }
     };
-    let builder = HttpsConnectorBuilder::new().with_tls_config(config).https_or_http();
-    Ok(match &settings.server_name {
-        None => builder.enable_http1().build(),
-        Some(name) => {
-            let name = ServerName::try_from(name.clone()).map_err(|_| ClientTlsError::ServerName)?;
-            builder.with_server_name_resolver(FixedServerNameResolver::new(name)).enable_http1().build()
-        }
-    })
+    let mut builder = HttpsConnectorBuilder::new().with_tls_config(config).https_or_http();
+    if let Some(name) = &settings.server_name {
+        let name = ServerName::try_from(name.clone()).map_err(|_| ClientTlsError::ServerName)?;
+        builder = builder.with_server_name_resolver(FixedServerNameResolver::new(name));
+    }
+    let mut tcp = HttpConnector::new();
+    tcp.enforce_http(false);
+    // Somebody waits for each question: it must not wait for the acknowledgement of the one before.
+    tcp.set_nodelay(true);
+    Ok(builder.enable_http1().wrap_connector(tcp))
 }
 
 fn roots(pem: &[u8]) -> Result<RootCertStore, ClientTlsError> {
