@@ -1,6 +1,6 @@
 //! Keys that are published: fetched from an endpoint when a token names one, and kept for a while.
 //!
-//! Tokens are verified with what is kept and never wait here: [`Jwks::missing`] tells what has to be fetched first, and
+//! Tokens are verified with what is kept and never wait here: [`Jwks::is_missing`] tells what has to be fetched first, and
 //! [`Jwks::fetch`] does it, once however many tokens want it. What clients send cannot make the endpoint be asked more
 //! often than the intervals below.
 //!
