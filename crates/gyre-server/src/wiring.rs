@@ -145,11 +145,12 @@ impl Server {
     /// If a key or certificate cannot be used; nothing is changed then.
     pub fn reload(&self, resolved: &Resolved) -> Result<(), StartError> {
         let verifiers = verifiers(resolved)?;
+        let hooks = self.hooks.prepare(resolved.hooks.clone())?;
         if let (Some(resolver), Some(pem)) = (&self.resolver, &resolved.server.tls) {
             resolver.replace(&pem.certificates, pem.key.expose())?;
         }
-        self.hooks.replace(resolved.hooks.clone())?;
         self.authenticator.replace(verifiers);
+        self.hooks.replace(hooks);
         self.node.set_rules(resolved.rules.clone());
         Ok(())
     }

@@ -4,12 +4,14 @@
 
 use std::collections::BTreeSet;
 
+use base64::{Engine, engine::general_purpose::STANDARD};
 use gyre_core::{
     ports::HookRefusal,
     rules::{HookRules, RpcRules},
 };
 use gyre_protocol::{ClientError, Disconnect};
-use http::{HeaderMap, HeaderName, StatusCode, Uri};
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Uri, header};
+use percent_encoding::percent_decode_str;
 
 use super::{Section, read::Findings, resolve};
 use crate::{
@@ -125,10 +127,14 @@ fn target(proxy: &Section, path: &str, findings: &mut Findings) -> Option<Target
         return None;
     };
     let http = proxy.object("http");
+    let mut static_headers = static_headers(http, &format!("{path}.http.static_headers"), findings);
+    if let Some(credentials) = basic_credentials(&endpoint) {
+        static_headers.entry(header::AUTHORIZATION).or_insert(credentials);
+    }
     Some(Target {
         endpoint,
         timeout: proxy.duration("timeout"),
-        static_headers: static_headers(http, &format!("{path}.http.static_headers"), findings),
+        static_headers,
         http_headers: names(proxy, path, "http_headers", findings),
         emulated_headers: names(proxy, path, "emulated_headers", findings),
         is_binary: proxy.bool("binary_encoding"),
@@ -143,11 +149,28 @@ pub(super) fn is_http(endpoint: &str) -> bool {
     endpoint.starts_with("http://") || endpoint.starts_with("https://")
 }
 
+/// User and password in a URL stand for a header.
+///
+/// Spec: RFC 7617 section 2
+fn basic_credentials(url: &Uri) -> Option<HeaderValue> {
+    let (credentials, _) = url.authority()?.as_str().rsplit_once('@')?;
+    let (user, password) = credentials.split_once(':').unwrap_or((credentials, ""));
+    let plain = |text| percent_decode_str(text).collect::<Vec<u8>>();
+    let credentials = [plain(user), plain(password)].join(&b':');
+    let mut value = HeaderValue::try_from(format!("Basic {}", STANDARD.encode(credentials))).ok()?;
+    value.set_sensitive(true);
+    Some(value)
+}
+
 fn static_headers(http: &Section, path: &str, findings: &mut Findings) -> HeaderMap {
     let mut headers = HeaderMap::new();
     for (name, value) in http.map("static_headers") {
-        match (name.parse::<HeaderName>(), value.parse()) {
-            (Ok(name), Ok(value)) => drop(headers.insert(name, value)),
+        match (name.parse::<HeaderName>(), value.parse::<HeaderValue>()) {
+            (Ok(name), Ok(mut value)) => {
+                // Most of them are keys: they must not be printed.
+                value.set_sensitive(true);
+                headers.insert(name, value);
+            }
             _ => findings.problem(path, format!("\"{name}\" cannot be sent as a header"), "correct it"),
         }
     }

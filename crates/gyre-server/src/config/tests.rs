@@ -324,7 +324,7 @@ fn hooks_of_the_flat_layout_are_asked() {
 fn hooks_are_resolved() {
     let loaded = load_tree(json!({
         "client": {"proxy": {"connect": {"enabled": true, "endpoint": "http://a", "emulated_headers": ["X-A"]}}},
-        "rpc": {"proxy": {"endpoint": "http://rpc"}, "namespaces": [{"name": "math", "proxy_enabled": true}]},
+        "rpc": {"proxy": {"endpoint": "http://user:p%40ss@rpc"}, "namespaces": [{"name": "math", "proxy_enabled": true}]},
         "channel": {"namespaces": [
             {"name": "chat", "publish_proxy_enabled": true, "publish_proxy_name": "named"},
         ]},
@@ -344,6 +344,8 @@ fn hooks_are_resolved() {
     let mut names: Vec<_> = resolved.hooks.keys().map(|name| &**name).collect();
     names.sort_unstable();
     assert_eq!(names, ["default/connect", "default/rpc", "named"]);
+    let credentials = &resolved.hooks["default/rpc"].static_headers["authorization"];
+    assert_eq!((credentials.as_bytes(), credentials.is_sensitive()), (&b"Basic dXNlcjpwQHNz"[..], true));
 }
 
 /// Origins match by pattern in lower case; without patterns no page gets in, but what is no page does.

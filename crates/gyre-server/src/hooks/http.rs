@@ -35,6 +35,8 @@ const NEVER_PASSED_ON: [HeaderName; 9] = [
     HeaderName::from_static("keep-alive"),
     header::EXPECT,
 ];
+/// Who we say we are, unless something else is configured: some backends refuse whoever says nothing.
+const USER_AGENT: HeaderValue = HeaderValue::from_static(concat!("gyre/", env!("CARGO_PKG_VERSION")));
 /// Headers that another host than the one they were meant for must not see.
 const SENSITIVE: [HeaderName; 3] = [header::AUTHORIZATION, header::COOKIE, header::WWW_AUTHENTICATE];
 
@@ -103,6 +105,7 @@ impl HttpClient {
     ) -> Result<Bytes, CallError> {
         let mut request = Request::new(Full::default());
         *request.uri_mut() = url;
+        request.headers_mut().insert(header::USER_AGENT, USER_AGENT);
         self.exchange(request, timeout, bytes_max).await
     }
 
@@ -198,6 +201,7 @@ fn resolve(base: &Uri, reference: &str) -> Option<Uri> {
 /// client's own request; what comes later replaces what came before.
 pub(super) fn headers(target: &Target, connection: Option<&ConnectionHeaders>) -> HeaderMap {
     let mut headers = target.static_headers.clone();
+    headers.entry(header::USER_AGENT).or_insert(USER_AGENT);
     if let Some(connection) = connection {
         let emulated = connection.emulated.iter().map(|(name, value)| (&**name, value.as_bytes()));
         replace(&mut headers, &target.emulated_headers, emulated);
@@ -264,7 +268,8 @@ mod tests {
             .map(|(name, value)| (name.into(), value.into()))
             .into(),
         };
-        let headers = headers(&target, Some(&connection));
+        let mut headers = headers(&target, Some(&connection));
+        assert_eq!(headers.remove(header::USER_AGENT), Some(USER_AGENT));
         let mut seen: Vec<_> =
             headers.iter().map(|(name, value)| format!("{name}={}", value.to_str().unwrap())).collect();
         seen.sort();

@@ -120,6 +120,9 @@ struct Inner {
     failures_logged: RateLimit,
 }
 
+/// Targets that can be used.
+pub struct PreparedTargets(Table);
+
 /// The targets in force.
 struct Table {
     targets: HashMap<Box<str>, Arc<Called>>,
@@ -146,13 +149,17 @@ impl Hooks {
         Ok(Self(Arc::new(Inner { client, table, metrics: HookMetrics::default(), failures_logged })))
     }
 
-    /// Uses other targets from now on.
+    /// Prepares other targets.
     ///
     /// # Errors
-    /// As [`Self::new`]; the old targets stay.
-    pub fn replace(&self, targets: Targets) -> Result<(), HookSetupError> {
-        self.0.table.store(Arc::new(Table::new(targets, &self.0.client)?));
-        Ok(())
+    /// As [`Self::new`].
+    pub fn prepare(&self, targets: Targets) -> Result<PreparedTargets, HookSetupError> {
+        Ok(PreparedTargets(Table::new(targets, &self.0.client)?))
+    }
+
+    /// Uses other targets from now on. Calls under way end as they began.
+    pub fn replace(&self, targets: PreparedTargets) {
+        self.0.table.store(Arc::new(targets.0));
     }
 
     /// What is counted of calls.
