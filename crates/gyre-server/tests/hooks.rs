@@ -298,17 +298,20 @@ async fn publish() {
     assert_eq!(messages[1]["push"]["pub"]["data"], 2);
 }
 
-/// A method is the backend's, and its answer the client's.
+/// A method is the backend's, and its answer the client's. User and password of its URL are told.
 #[tokio::test]
 async fn rpc() {
     let mut backend = Backend::start().await;
     let mut config = open(json!({}));
-    config["rpc"] =
-        json!({"proxy": backend.at("rpc"), "namespaces": [{"name": "math", "proxy_enabled": true}]});
+    let mut proxy = backend.at("rpc");
+    proxy["endpoint"] = proxy["endpoint"].as_str().unwrap().replace("http://", "http://user:p%40ss@").into();
+    config["rpc"] = json!({"proxy": proxy, "namespaces": [{"name": "math", "proxy_enabled": true}]});
     let server = Server::start(config).await;
     let mut client = server.connected().await;
     client.send(json!({"id": 2, "rpc": {"method": "math:sum", "data": [1, 2]}})).await;
     let call = backend.call("rpc").await;
+    assert_eq!(call.header("authorization"), Some("Basic dXNlcjpwQHNz"));
+    assert_eq!(call.header("host"), Some(&*format!("127.0.0.1:{}", backend.port)));
     assert_eq!((&call.body["method"], &call.body["data"]), (&"math:sum".into(), &json!([1, 2])));
     call.answer(&json!({"result": {"data": 3}}));
     assert_eq!(client.next().await, json!({"id": 2, "rpc": {"data": 3}}));
