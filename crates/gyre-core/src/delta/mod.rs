@@ -10,6 +10,7 @@ mod fossil;
 use std::sync::Arc;
 
 use gyre_protocol::{Payload, Publication};
+use hashbrown::HashMap;
 
 pub use fossil::patch;
 
@@ -17,11 +18,11 @@ pub use fossil::patch;
 pub const FOSSIL: &str = "fossil";
 
 /// The publication with a patch against `base` for data; `None` if the patch would not be shorter than the data. Removals
-/// are never patched.
+/// are never patched, nor is anything against no data, which JSON carries as `null`.
 ///
 /// Spec: centrifugal.dev, "Delta compression in channels"
 pub fn patched(base: &Publication, publication: &Publication) -> Option<Publication> {
-    if publication.removed || base.removed {
+    if publication.removed || base.removed || base.data.is_empty() {
         return None;
     }
     let patch = patch(base.data.bytes(), publication.data.bytes())?;
@@ -35,6 +36,18 @@ pub fn chained(publications: &[Arc<Publication>]) -> Vec<Arc<Publication>> {
         .windows(2)
         .map(|pair| patched(&pair[0], &pair[1]).map_or_else(|| pair[1].clone(), Arc::new));
     publications.iter().take(1).cloned().chain(rest).collect()
+}
+
+/// The same of changes of a map: each but the first of its key as a patch against the one of the key before it.
+pub fn chained_by_key(changes: &[Arc<Publication>]) -> Vec<Arc<Publication>> {
+    let mut last: HashMap<&str, &Arc<Publication>> = HashMap::new();
+    let mut links = Vec::with_capacity(changes.len());
+    for change in changes {
+        let base = last.insert(&change.key, change);
+        let link = base.and_then(|base| patched(base, change));
+        links.push(link.map_or_else(|| change.clone(), Arc::new));
+    }
+    links
 }
 
 #[cfg(test)]

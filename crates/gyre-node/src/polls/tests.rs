@@ -43,6 +43,7 @@ impl World {
             shutdown_delay: Duration::ZERO,
             expired_extra_delay: Duration::ZERO,
             publish_enabled: true,
+            delta: false,
         });
         Self { polls, directory, questions, options }
     }

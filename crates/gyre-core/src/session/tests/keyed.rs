@@ -46,6 +46,7 @@ fn connected() -> Script {
             shutdown_delay: Duration::from_secs(1),
             expired_extra_delay: Duration::from_secs(25),
             publish_enabled: false,
+            delta: false,
         };
         let (kind, shared_poll) = (SubscriptionKind::SharedPoll, Some(Arc::new(poll)));
         let poll = Arc::new(ChannelOptions { kind, shared_poll, subscribe, ..ChannelOptions::default() });
