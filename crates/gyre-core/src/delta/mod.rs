@@ -80,6 +80,28 @@ mod tests {
         assert!(chained(&[]).is_empty());
     }
 
+    /// Every key of a map has a chain of its own, which its removal ends.
+    #[test]
+    fn keys_have_their_own_chains() {
+        let change = |key: &str, n: Option<u32>| {
+            let text = n.map_or_else(String::new, |n| format!("\"some quite long and constant text {n}\""));
+            let data = Payload::new(text);
+            Arc::new(Publication { key: key.into(), data, removed: n.is_none(), ..Publication::default() })
+        };
+        let changes =
+            [("a", Some(1)), ("b", Some(2)), ("a", Some(3)), ("a", None), ("a", Some(4)), ("b", Some(5))];
+        let changes = changes.map(|(key, n)| change(key, n));
+        let chain = chained_by_key(&changes);
+        assert_eq!(
+            chain.iter().map(|link| link.delta).collect::<Vec<_>>(),
+            [false, false, true, false, false, true]
+        );
+        for (at, base) in [(2, 0), (5, 1)] {
+            let data = apply::apply(changes[base].data.bytes(), chain[at].data.bytes()).unwrap();
+            assert_eq!(&data[..], changes[at].data.bytes());
+        }
+    }
+
     /// A removal has no data to be patched, and is no base.
     #[test]
     fn removals_are_not_patched() {
@@ -88,5 +110,6 @@ mod tests {
         assert!(patched(&data, &data).is_some());
         assert_eq!(patched(&data, &removal), None);
         assert_eq!(patched(&removal, &data), None);
+        assert_eq!(patched(&Publication::default(), &data), None, "nothing is no base either");
     }
 }

@@ -148,7 +148,7 @@ mod tests {
     use crate::hub::{Direction, Framing, WireForm};
 
     #[derive(Default)]
-    struct Recorder(Vec<Slot>);
+    struct Recorder(Vec<(Slot, Bytes)>);
 
     impl Outbox for Recorder {
         fn form(&self, _: Slot) -> WireForm {
@@ -160,8 +160,8 @@ mod tests {
                 deflate: None,
             }
         }
-        fn send(&mut self, slot: Slot, _: &Bytes) {
-            self.0.push(slot);
+        fn send(&mut self, slot: Slot, frame: &Bytes) {
+            self.0.push((slot, frame.clone()));
         }
         fn lost(&mut self, _: Slot, _: &ChannelName) {}
         fn inappropriate(&mut self, _: Slot) {}
@@ -185,8 +185,9 @@ mod tests {
                 ..Default::default()
             };
             let ended = hub.deliver(&channel, Arc::new(publication), None, &mut outbox);
-            outbox.0.sort_unstable();
-            (outbox.0, ended.len())
+            let mut slots: Vec<_> = outbox.0.into_iter().map(|(slot, _)| slot).collect();
+            slots.sort_unstable();
+            (slots, ended.len())
         };
         assert_eq!(deliver(5, false), (vec![1], 0));
         assert_eq!(deliver(5, false), (vec![], 0));
@@ -196,5 +197,48 @@ mod tests {
         assert!(hub.untrack(&channel, "other", 3));
         hub.close(&channel);
         assert!(!hub.contains(&channel));
+    }
+
+    /// With delta a tracker is sent patches against just the version it was sent last; the first one, and one against
+    /// another version, is full. A removal carries data that parses.
+    #[test]
+    fn patches_are_made_against_the_version_held() {
+        let (mut hub, channel) = (KeyedHub::default(), ChannelName::new("p"));
+        let version = |version| {
+            let data =
+                Payload::json(format!("{{\"text\":\"some quite long and constant text\",\"n\":{version}}}"));
+            Arc::new(Publication { key: "k".into(), data, version, ..Publication::default() })
+        };
+        let mut outbox = Recorder::default();
+        let mut deliver = |hub: &mut KeyedHub, publication, base| -> Vec<(Slot, bool, bool)> {
+            drop(hub.deliver(&channel, publication, base, &mut outbox));
+            let said = |(slot, frame): (Slot, Bytes)| {
+                let reply: serde_json::Value = serde_json::from_slice(&frame).unwrap();
+                let publication = &reply["push"]["pub"];
+                (slot, publication["delta"] == true, publication["data"].is_string())
+            };
+            let mut said: Vec<_> = outbox.0.drain(..).map(said).collect();
+            said.sort_unstable();
+            said
+        };
+        hub.track(&channel, "k", 1, Holding::named(4, true));
+        hub.track(&channel, "k", 2, Holding::named(0, false));
+        // What the client says it holds is not from here.
+        assert_eq!(deliver(&mut hub, version(5), Some(version(4))), [(1, false, true), (2, false, false)]);
+        hub.track(&channel, "k", 3, Holding::named(5, true));
+        assert_eq!(
+            deliver(&mut hub, version(6), Some(version(5))),
+            [(1, true, true), (2, false, false), (3, false, true)]
+        );
+        assert_eq!(
+            deliver(&mut hub, version(8), Some(version(7))),
+            [(1, false, true), (2, false, false), (3, false, true)],
+            "7 was not sent"
+        );
+        let removal = Publication { key: "k".into(), removed: true, ..Publication::default() };
+        assert_eq!(
+            deliver(&mut hub, Arc::new(removal), None),
+            [(1, false, true), (2, false, false), (3, false, true)]
+        );
     }
 }
