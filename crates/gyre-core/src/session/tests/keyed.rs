@@ -220,9 +220,9 @@ fn followed(sent: &[Output]) -> (serde_json::Value, Option<&Delta>) {
     (reply["subscribe"].clone(), delta)
 }
 
-/// With delta the data of every page is text. What was missed is a chain for each key, and the first link of each is full,
-/// as is what follows a return for keys that were not sent since; the state without its stream gets patches later, and the
-/// stream of nothing known none. Without the right to it there is no delta.
+/// With delta the data of every page is text, and what was missed is a chain for each key. Who comes back is told of from
+/// where on it has been sent keys; where there are no positions patches begin later, and without the state not at all.
+/// Without the right to it there is no delta.
 #[test]
 fn maps_are_followed_by_patches() {
     let change = |key: &str, offset: u64| {
