@@ -16,9 +16,9 @@ use gyre_protocol::{Publication, StreamPosition};
 use hashbrown::HashMap;
 use slab::Slab;
 
-pub use deflate::Deflate;
+pub use deflate::{Deflate, WINDOW_BITS_MAX, WINDOW_BITS_MIN};
 pub use keyed::{Holding, KeyedHub};
-pub use wire::{Direction, Framing, WireForm};
+pub use wire::{Direction, Framing, WireForm, websocket_frame};
 
 use crate::{channel::ChannelName, filter::Filter, ports::ChannelEvent};
 use fanout::{Content, Fanout};

@@ -117,13 +117,7 @@ impl WireForm {
         }
         match (self.framing, self.encoding) {
             (Framing::WebSocket, _) => {
-                let compressed =
-                    self.deflate.and_then(|deflate| deflate.compress(&frame[start..], HEADER_BYTES_MAX));
-                let first = self.first_byte() | if compressed.is_some() { RSV1 } else { 0 };
-                if let Some(compressed) = compressed {
-                    (frame, start) = (compressed, HEADER_BYTES_MAX);
-                }
-                start = put_websocket_header_before(&mut frame, start, first);
+                return Ok(websocket_message(self.first_byte(), frame, start, self.deflate));
             }
             (Framing::Stream, Encoding::Json) => frame.push(b'\n'),
             (Framing::Stream, Encoding::Protobuf) => {}
@@ -131,6 +125,27 @@ impl WireForm {
         }
         Ok(Bytes::from(frame).slice(start..))
     }
+}
+
+/// One WebSocket frame of any bytes: `first` is its first byte with FIN bit and opcode.
+///
+/// Spec: RFC 6455 section 5.2
+pub fn websocket_frame(first: u8, payload: &[u8], deflate: Option<Deflate>) -> Bytes {
+    let mut frame = Vec::with_capacity(HEADER_BYTES_MAX + payload.len());
+    frame.resize(HEADER_BYTES_MAX, 0);
+    frame.extend_from_slice(payload);
+    websocket_message(first, frame, HEADER_BYTES_MAX, deflate)
+}
+
+/// Compresses what follows `start` where that is agreed on and worth it, and puts a header before it.
+fn websocket_message(first: u8, mut frame: Vec<u8>, mut start: usize, deflate: Option<Deflate>) -> Bytes {
+    let compressed = deflate.and_then(|deflate| deflate.compress(&frame[start..], HEADER_BYTES_MAX));
+    let first = first | if compressed.is_some() { RSV1 } else { 0 };
+    if let Some(compressed) = compressed {
+        (frame, start) = (compressed, HEADER_BYTES_MAX);
+    }
+    start = put_websocket_header_before(&mut frame, start, first);
+    Bytes::from(frame).slice(start..)
 }
 
 /// Makes an event of what follows `end`; returns where it starts. A carriage return would end the line: JSON has raw

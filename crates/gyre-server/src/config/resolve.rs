@@ -10,10 +10,11 @@ use base64::{Engine, engine::general_purpose::STANDARD};
 use globset::{Glob, GlobSetBuilder};
 use gyre_core::{
     channel::{
-        CallRights, ChannelOptions, ClientKey, DataFormat, HistoryOptions, MapOptions, MapRetention,
-        Namespaces, PageSizes, RecoveryMode, SharedPollOptions, SubscribeRights, SubscriptionKind, Versions,
+        CallRights, ChannelOptions, ChannelPattern, ClientKey, DataFormat, HistoryOptions, MapOptions,
+        MapRetention, Namespaces, PageSizes, RecoveryMode, SharedPollOptions, SubscribeRights,
+        SubscriptionKind, Versions,
     },
-    hub::Deflate,
+    hub::{Deflate, WINDOW_BITS_MAX},
     limits::Limits,
     ports::HookRefusal,
     rules::{ConnectRules, PersonalChannel, Rules},
@@ -21,6 +22,7 @@ use gyre_core::{
 use gyre_h3::Dialects;
 use gyre_protocol::{ClientError, Disconnect};
 use gyre_transport::{http::OriginPolicy, streaming, websocket::Compression};
+use hashbrown::HashMap;
 use http::{StatusCode, Uri};
 use regex::Regex;
 
@@ -418,10 +420,20 @@ fn limits(client: &Section, channel: &Section) -> Limits {
 }
 
 fn namespaces(channel: &Section) -> Namespaces {
-    let named = channel.objects("namespaces").iter();
+    let has_patterns = channel.bool("patterns");
+    let (mut named, mut patterns) = (HashMap::new(), Vec::new());
+    for namespace in channel.objects("namespaces") {
+        let options = Arc::new(options(namespace, channel));
+        match ChannelPattern::parse(namespace.text("pattern")) {
+            Ok(pattern) if has_patterns => patterns.push((pattern, options)),
+            _ => drop(named.insert(namespace.text("name").into(), options)),
+        }
+    }
+    patterns.sort_by_key(|(pattern, _)| !pattern.is_static());
     Namespaces {
         without_namespace: Arc::new(options(channel.object("without_namespace"), channel)),
-        named: named.map(|n| (n.text("name").into(), Arc::new(options(n, channel)))).collect(),
+        named,
+        patterns: has_patterns.then_some(patterns),
         private_prefix: channel.text("private_prefix").into(),
         namespace_boundary: channel.text("namespace_boundary").into(),
         user_boundary: channel.text("user_boundary").into(),
@@ -707,6 +719,7 @@ fn compression(section: &Section) -> Compression {
         deflate: Deflate {
             level,
             bytes_min: section.size("compression_min_size").try_into().unwrap_or(u32::MAX),
+            window_bits: WINDOW_BITS_MAX,
         },
         inflated_bytes_max: NonZeroU32::new(inflated.try_into().unwrap_or(u32::MAX))
             .unwrap_or(NonZeroU32::MAX),

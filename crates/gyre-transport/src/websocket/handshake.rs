@@ -6,7 +6,7 @@ use ::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 use aws_lc_rs::digest;
 use base64::{Engine, engine::general_purpose::STANDARD};
 
-use super::Compression;
+use super::{Compression, deflate::Offer};
 use crate::http::{OriginPolicy, Request, Response, full, status};
 
 /// Subprotocols of the Centrifuge protocol; the second one selects Protobuf.
@@ -17,8 +17,8 @@ const SUBPROTOCOLS: [&str; 2] = ["centrifuge-json", super::PROTOBUF_SUBPROTOCOL]
 pub(super) struct Handshake {
     accept: HeaderValue,
     pub(super) subprotocol: Option<&'static str>,
-    /// The client offers compression; then also that the server agrees.
-    is_compressed: bool,
+    /// The compression that the client offers; then what is agreed on.
+    compression: Option<Offer>,
 }
 
 /// Checks the request and where it comes from.
@@ -61,16 +61,16 @@ fn check(method: &Method, headers: &HeaderMap) -> Result<Handshake, Box<Response
     Ok(Handshake {
         accept,
         subprotocol: choose_subprotocol(headers),
-        is_compressed: super::deflate::is_offered(headers),
+        compression: super::deflate::offered(headers),
     })
 }
 
 impl Handshake {
     /// What is agreed on if this is configured.
     pub(super) fn agree_on(&mut self, compression: Option<Compression>) -> Option<Compression> {
-        let agreed = compression.filter(|_| self.is_compressed);
-        self.is_compressed = agreed.is_some();
-        agreed
+        self.compression = self.compression.filter(|_| compression.is_some());
+        let offer = self.compression?;
+        compression.map(|compression| offer.settle(compression))
     }
 
     /// The answer that accepts it.
@@ -84,9 +84,8 @@ impl Handshake {
         if let Some(subprotocol) = self.subprotocol {
             headers.insert(header::SEC_WEBSOCKET_PROTOCOL, HeaderValue::from_static(subprotocol));
         }
-        if self.is_compressed {
-            let accepted = HeaderValue::from_static(super::deflate::ACCEPTED);
-            headers.insert(header::SEC_WEBSOCKET_EXTENSIONS, accepted);
+        if let Some(offer) = self.compression {
+            headers.insert(header::SEC_WEBSOCKET_EXTENSIONS, offer.accepted());
         }
         response
     }
