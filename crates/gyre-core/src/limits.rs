@@ -5,6 +5,11 @@
 
 use std::time::Duration;
 
+/// How long a connection or subscription goes on whose refresh hook gave no usable answer.
+///
+/// Spec: centrifugo `internal/proxy/refresh_handler.go`
+pub const UNANSWERED_REFRESH: Duration = Duration::from_secs(60);
+
 /// Limits and intervals of client sessions.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Limits {

@@ -9,6 +9,7 @@
 mod connect;
 mod effect;
 mod history;
+mod hooks;
 mod identity;
 mod map;
 mod map_publish;
@@ -27,7 +28,8 @@ mod unsubscribe;
 use std::{collections::VecDeque, sync::Arc, time::Instant};
 
 use gyre_protocol::{
-    ClientError, ClientInfo, Command, Disconnect, Push, PushBody, Reply, ReplyBody, Request, codec::Encoding,
+    ClientError, ClientInfo, Command, Disconnect, Payload, Push, PushBody, Reply, ReplyBody, Request,
+    codec::Encoding,
 };
 
 pub use effect::*;
@@ -113,6 +115,10 @@ struct Live {
     /// The command that waits for its effect.
     busy: Option<Box<Busy>>,
     timers: Timers,
+    /// What the application attached to the connection, for its hooks; few have any.
+    meta: Option<Box<Payload>>,
+    /// The question whether the connection may go on, while it is not answered.
+    refreshing: Option<EffectId>,
 }
 
 /// The command that waits for its effect. Subscribes wait in their subscription instead, once they are granted.
@@ -130,9 +136,17 @@ enum BusyCommand {
         id: u32,
         intent: subscribe::Intent,
     },
+    AskSubscribe {
+        id: u32,
+        intent: subscribe::Intent,
+    },
     /// A granted subscribe; its subscription has the details.
     Subscribe,
+    AskPublish(Box<publish::Asked>),
     Publish {
+        id: u32,
+    },
+    Rpc {
         id: u32,
     },
     Map(map::MapCommand),
@@ -140,7 +154,7 @@ enum BusyCommand {
     JoinPoll {
         id: u32,
         channel: ChannelName,
-        data: gyre_protocol::Payload,
+        data: Payload,
     },
     Track(shared_poll::TrackCommand),
     Presence {
@@ -286,8 +300,8 @@ impl Session {
                 self.presence(cx, id, &request.channel, presence::Wanted::Stats)
             }
             Request::History(request) => self.history(cx, id, &request),
-            Request::Refresh(request) => self.refresh(id, &request.token),
-            Request::SubRefresh(request) => self.sub_refresh(id, &request),
+            Request::Refresh(request) => self.refresh(cx, id, &request.token),
+            Request::SubRefresh(request) => self.sub_refresh(cx, id, &request),
             // Spec-deviation: the reference answers `ping` with disconnect 3501 by accident.
             Request::Ping => Err(ClientError::NOT_AVAILABLE.into()),
             Request::Rpc(request) => self.rpc(cx, id, &request),
@@ -321,15 +335,36 @@ impl Session {
         if matches!(self.state, State::Connecting { .. }) {
             return self.connect_outcome(cx, effect, outcome);
         }
-        if let Outcome::Subscribed { channel, result } = outcome {
-            return self.subscribed(cx, effect, &channel, result);
-        }
+        let outcome = match outcome {
+            // No command waits for these.
+            Outcome::Subscribed { channel, result } => {
+                return self.subscribed(cx, effect, &channel, result);
+            }
+            Outcome::RefreshAnswered(answer) => return self.refresh_answered(cx, effect, answer),
+            Outcome::SubRefreshAnswered { channel, answer } => {
+                return self.sub_refresh_answered(cx, effect, &channel, answer);
+            }
+            outcome => outcome,
+        };
         let State::Live(live) = &mut self.state else { return Ok(()) };
         let Some(busy) = live.busy.take_if(|busy| busy.effect == effect) else { return Ok(()) };
         match (busy.command, outcome) {
             (BusyCommand::VerifySubscribe { id, intent }, Outcome::Verified(claims)) => {
                 let outcome = self.subscribe_verified(cx, id, intent, claims);
                 self.settle(id, outcome)
+            }
+            (BusyCommand::AskSubscribe { id, intent }, Outcome::SubscribeAnswered(answer)) => {
+                let outcome = self.subscribe_answered(cx, id, intent, answer);
+                self.settle(id, outcome)
+            }
+            (BusyCommand::AskPublish(asked), Outcome::PublishAnswered(answer)) => {
+                let id = asked.id;
+                let outcome = self.publish_answered(*asked, answer);
+                self.settle(id, outcome)
+            }
+            (BusyCommand::Rpc { id }, Outcome::RpcAnswered(answer)) => {
+                let outcome = answer.map(|data| self.reply(id, ReplyBody::Rpc(data)));
+                self.settle(id, outcome.map_err(Refusal::from))
             }
             (BusyCommand::Publish { id }, Outcome::Published(result)) => {
                 self.reply(id, result.map_or_else(internal_error, |()| ReplyBody::Publish));

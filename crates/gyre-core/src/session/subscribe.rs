@@ -5,13 +5,13 @@
 use std::sync::Arc;
 
 use gyre_protocol::{
-    ClientError, ClientInfo, Disconnect, Epoch, Payload, Publication, PushBody, ReplyBody, StreamPosition,
-    SubscribeRequest, SubscribeResult,
+    ClientError, ClientInfo, Disconnect, Epoch, Expiry, Payload, Publication, PushBody, ReplyBody,
+    StreamPosition, SubscribeRequest, SubscribeResult,
 };
 
 use super::{
-    BusyCommand, Effect, EffectId, Origin, Output, Refusal, Session, StreamPart, StreamRead, SubscribeEffect,
-    Subscribed,
+    BusyCommand, Effect, EffectId, Origin, Output, Question, Refusal, Session, StreamPart, StreamRead,
+    SubscribeEffect, Subscribed,
     connect::expiry,
     map::MapRequest,
     shared_poll::KIND_SHARED_POLL,
@@ -23,12 +23,12 @@ use crate::{
     delta,
     filter::{Filter, InvalidFilter},
     hub::{Activation, Delta},
-    ports::{EngineError, SubscriptionClaims, SubscriptionGrant, TokenError},
+    ports::{EngineError, HookRefusal, SubscribeGrant, SubscriptionClaims, SubscriptionGrant, TokenError},
     rules::Context,
     stream::is_recovered,
 };
 
-/// What a client asked for, kept while its token is verified.
+/// What a client asked for, kept while its token is verified or the application is asked.
 #[derive(Debug)]
 pub(super) struct Intent {
     channel: ChannelName,
@@ -115,6 +115,14 @@ impl Session {
         if !request.token.is_empty() {
             let token = request.token.as_ref().into();
             self.wait_for(Effect::Verify { token }, BusyCommand::VerifySubscribe { id, intent });
+            return Ok(());
+        }
+        if let Some(hook) = &options.subscribe_hook
+            && !cx.rules.is_user_limited(&intent.channel, &options)
+        {
+            let data = received(self.encoding, &request.data);
+            let question = Question::Subscribe { channel: intent.channel.clone(), data };
+            self.ask(hook.clone(), question, BusyCommand::AskSubscribe { id, intent });
             return Ok(());
         }
         let Some(live) = self.live() else { return Ok(()) };
@@ -208,14 +216,41 @@ impl Session {
         if *claims.channel != *intent.channel || !self.is_bearer(&claims, &live.user) {
             return Err(Disconnect::INVALID_TOKEN.into());
         }
-        let expire_at = claims.expire_at.filter(|&at| at > 0);
+        self.begin_granted(cx, id, intent, claims.grant, claims.expire_at)
+    }
+
+    /// The application has judged a subscribe. It decides about recovery and joins as well: what the client wished for
+    /// does not count.
+    pub(super) fn subscribe_answered(
+        &mut self,
+        cx: &Context<'_>,
+        id: u32,
+        mut intent: Intent,
+        answer: Result<Box<SubscribeGrant>, HookRefusal>,
+    ) -> Result<(), Refusal> {
+        let SubscribeGrant { expire_at, grant } = *answer?;
+        let Wishes { delta, channel_compaction, .. } = intent.wishes;
+        intent.wishes = Wishes { delta, channel_compaction, ..Wishes::default() };
+        self.begin_granted(cx, id, intent, grant, Some(expire_at))
+    }
+
+    /// Makes a subscription that a token or the application grants.
+    fn begin_granted(
+        &mut self,
+        cx: &Context<'_>,
+        id: u32,
+        intent: Intent,
+        grant: SubscriptionGrant,
+        expire_at: Option<i64>,
+    ) -> Result<(), Refusal> {
+        let expire_at = expire_at.filter(|&at| at > 0);
         if is_past(expire_at, cx) {
             return Err(ClientError::EXPIRED.into());
         }
         let options = cx.rules.namespaces.options(&intent.channel).ok_or(ClientError::UNKNOWN_CHANNEL)?;
         let grant = Grant {
             options: options.clone(),
-            grant: claims.grant,
+            grant,
             expire_at,
             since: intent.since,
             wishes: intent.wishes,
@@ -274,7 +309,7 @@ impl Session {
         let effect = self.effect(Effect::Subscribe { channel: channel.clone(), request });
         let is_client_side = matches!(origin, Origin::Command { .. });
         let result = SubscribeResult {
-            expiry: if is_client_side { expiry(expire_at, &cx.now) } else { Default::default() },
+            expiry: if is_client_side { told_expiry(expire_at, &channel, cx) } else { Default::default() },
             recoverable: features.recoverable,
             positioned: features.positioned,
             data: grant.data,
@@ -302,6 +337,7 @@ impl Session {
                 positioned: features.positioned,
             },
             map_keys: None,
+            refreshing: None,
         };
         let Some(live) = self.live_mut() else { return };
         live.subscriptions.insert(channel, subscription);
@@ -496,6 +532,15 @@ fn kind_of(kind: SubscriptionKind) -> i32 {
         SubscriptionKind::MapClients => 2,
         SubscriptionKind::MapUsers => 3,
         SubscriptionKind::SharedPoll => KIND_SHARED_POLL,
+    }
+}
+
+/// The expiry of a subscription as far as its client has to do something about it.
+pub(super) fn told_expiry(expire_at: Option<i64>, channel: &str, cx: &Context<'_>) -> Expiry {
+    let options = cx.rules.namespaces.options(channel);
+    match options.is_some_and(|options| options.sub_refresh_hook.is_some()) {
+        true => Expiry::default(),
+        false => expiry(expire_at, &cx.now),
     }
 }
 

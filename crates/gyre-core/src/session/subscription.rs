@@ -27,6 +27,8 @@ pub(crate) struct Subscription {
     pub(crate) features: Features,
     /// Keys it has in maps; few have any.
     pub(crate) map_keys: Option<Box<MapKeys>>,
+    /// The question whether it may go on, while it is not answered.
+    pub(crate) refreshing: Option<EffectId>,
 }
 
 /// Where a subscriber has keys while it is there.

@@ -68,6 +68,7 @@ impl World {
             maps: engine.clone(),
             presence: engine,
             authenticator: Arc::new(NoApplication),
+            hooks: Arc::new(NoApplication),
             map_hooks: Arc::new(NoApplication),
             polls: Arc::new(NoApplication),
         };
@@ -140,7 +141,7 @@ struct Endpoint {
 
 impl Service for Endpoint {
     fn call(self: Rc<Self>, request: Request) -> Pin<Box<dyn Future<Output = Response>>> {
-        Box::pin(async move { websocket::serve(request, &self.shard, &self.settings, None) })
+        Box::pin(async move { websocket::serve(request, &self.shard, &self.settings, Default::default()) })
     }
 }
 
