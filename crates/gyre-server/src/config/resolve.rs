@@ -423,6 +423,7 @@ fn limits(client: &Section, channel: &Section) -> Limits {
         connection_limit: client.size("connection_limit"),
         connection_rate_limit: client.size("connection_rate_limit"),
         user_connection_limit: client.size("user_connection_limit"),
+        concurrency: client.size("concurrency"),
         ..Limits::default()
     }
 }
