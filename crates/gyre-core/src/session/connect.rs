@@ -11,6 +11,7 @@ use gyre_protocol::{
 
 use super::{
     Attached, Busy, BusyCommand, Live, Origin, Question, Refusal, State, Subscriptions, Timers,
+    busy::NO_EFFECT,
     hooks::kept_headers,
     subscribe::{Grant, Wishes, received},
 };
@@ -265,7 +266,7 @@ impl Session {
             ..ConnectResult::default()
         };
         let subscribing = Subscribing { id, remaining: wanted.len(), result: Box::new(result) };
-        let busy = Busy { effect: EffectId(u32::MAX), command: BusyCommand::Connect(subscribing) };
+        let busy = Busy { effect: NO_EFFECT, command: BusyCommand::Connect(subscribing), next: None };
         let info =
             ClientInfo { user: (*user).into(), client, conn_info: info, chan_info: Payload::default() };
         self.state = State::Live(Box::new(Live {
@@ -307,13 +308,12 @@ impl Session {
     fn finish_connect(&mut self, cx: &Context<'_>) {
         let (pings, jitter) = (self.pings, self.jitter);
         let Some(live) = self.live_mut() else { return };
-        let Some(busy) = live
-            .busy
-            .take_if(|busy| matches!(&busy.command, BusyCommand::Connect(connect) if connect.remaining == 0))
+        let is_complete =
+            |busy: &Busy| matches!(&busy.command, BusyCommand::Connect(connect) if connect.remaining == 0);
+        let Some(BusyCommand::Connect(Subscribing { id, result, .. })) = live.take_waiting(is_complete)
         else {
             return;
         };
-        let BusyCommand::Connect(Subscribing { id, result, .. }) = busy.command else { return };
         live.timers.connected(&cx.now, &cx.rules.limits, pings, jitter);
         let channels: Vec<ChannelName> = live.subscriptions.channels().cloned().collect();
         match self.direction {

@@ -1,11 +1,12 @@
 //! One client's protocol state: a plain struct driven by `handle_*` and drained by [`Session::poll_output`].
 //!
-//! Invariants: only `State::Live` knows a user and subscriptions; one command is worked on at a time, and while an
-//! effect it needs is not answered ([`Session::is_busy`]) the caller hands in no further command; the first reason to
-//! close wins. A session never reads a clock, waits, or touches a socket or the hub.
+//! Invariants: only `State::Live` knows a user and subscriptions; as many commands wait for the effects they need as
+//! [`crate::limits::Limits::concurrency`] says, and while it can be no more ([`Session::is_busy`]) the caller hands in no
+//! further command; the first reason to close wins. A session never reads a clock, waits, or touches a socket or the hub.
 //!
 //! Each command is a file of its own; this one holds state, dispatch and close.
 
+mod busy;
 mod connect;
 mod effect;
 mod history;
@@ -35,7 +36,8 @@ use gyre_protocol::{
 pub use effect::*;
 pub use identity::ClientId;
 
-use crate::{channel::ChannelName, hub::Direction, rules::Context};
+use crate::{channel::ChannelName, hub::Direction, limits::Limits, rules::Context};
+use busy::{Busy, BusyCommand};
 use subscription::{Origin, Subscriptions};
 use timers::Timers;
 
@@ -112,64 +114,13 @@ struct Live {
     subscriptions: Subscriptions,
     /// Channels the connection token named: a refresh must name the same.
     token_channels: Box<[Box<str>]>,
-    /// The command that waits for its effect.
+    /// The commands that wait for their effects, the last one first.
     busy: Option<Box<Busy>>,
     timers: Timers,
     /// What the application attached to the connection, for its hooks; few have any.
     meta: Option<Box<Payload>>,
     /// The question whether the connection may go on, while it is not answered.
     refreshing: Option<EffectId>,
-}
-
-/// The command that waits for its effect. Subscribes wait in their subscription instead, once they are granted.
-#[derive(Debug)]
-struct Busy {
-    effect: EffectId,
-    command: BusyCommand,
-}
-
-#[derive(Debug)]
-enum BusyCommand {
-    /// Server-side subscriptions are being made; no effect of its own.
-    Connect(connect::Subscribing),
-    VerifySubscribe {
-        id: u32,
-        intent: subscribe::Intent,
-    },
-    AskSubscribe {
-        id: u32,
-        intent: subscribe::Intent,
-    },
-    /// A granted subscribe; its subscription has the details.
-    Subscribe,
-    AskPublish(Box<publish::Asked>),
-    Publish {
-        id: u32,
-    },
-    Rpc {
-        id: u32,
-    },
-    Map(map::MapCommand),
-    MapHook(Box<map_publish::Asked>),
-    JoinPoll {
-        id: u32,
-        channel: ChannelName,
-        data: Payload,
-    },
-    Track(shared_poll::TrackCommand),
-    Presence {
-        id: u32,
-    },
-    History {
-        id: u32,
-    },
-    Refresh {
-        id: u32,
-    },
-    SubRefresh {
-        id: u32,
-        channel: ChannelName,
-    },
 }
 
 /// Why a command was not carried out.
@@ -233,12 +184,12 @@ impl Session {
         matches!(&self.state, State::Live(live) if !live.is_connecting())
     }
 
-    /// True while a command waits for an effect: the caller must hand in no further command until
+    /// True while commands wait for effects and no other may run beside them: the caller must hand in none until
     /// [`Session::handle_outcome`] was called.
-    pub fn is_busy(&self) -> bool {
+    pub fn is_busy(&self, limits: &Limits) -> bool {
         match &self.state {
             State::Connecting { .. } => true,
-            State::Live(live) => live.busy.is_some(),
+            State::Live(live) => live.is_busy(limits),
             _ => false,
         }
     }
@@ -278,7 +229,7 @@ impl Session {
                 _ => Err(Disconnect::BAD_REQUEST),
             },
             State::Connecting { .. } => Err(Disconnect::SERVER_ERROR),
-            State::Live(live) if live.busy.is_some() => Err(Disconnect::SERVER_ERROR),
+            State::Live(live) if live.is_busy(&cx.rules.limits) => Err(Disconnect::SERVER_ERROR),
             State::Live(_) => self.dispatch(cx, command),
         }
     }
@@ -338,7 +289,9 @@ impl Session {
         let outcome = match outcome {
             // No command waits for these.
             Outcome::Subscribed { channel, result } => {
-                return self.subscribed(cx, effect, &channel, result);
+                self.subscribed(cx, effect, &channel, result)?;
+                self.unsubscribe_held();
+                return Ok(());
             }
             Outcome::RefreshAnswered(answer) => return self.refresh_answered(cx, effect, answer),
             Outcome::SubRefreshAnswered { channel, answer } => {
@@ -347,8 +300,15 @@ impl Session {
             outcome => outcome,
         };
         let State::Live(live) = &mut self.state else { return Ok(()) };
-        let Some(busy) = live.busy.take_if(|busy| busy.effect == effect) else { return Ok(()) };
-        match (busy.command, outcome) {
+        let Some(command) = live.take_busy(effect) else { return Ok(()) };
+        self.resume(cx, command, outcome)?;
+        self.unsubscribe_held();
+        Ok(())
+    }
+
+    /// Goes on with a command whose effect is answered.
+    fn resume(&mut self, cx: &Context<'_>, command: BusyCommand, outcome: Outcome) -> Result<(), Disconnect> {
+        match (command, outcome) {
             (BusyCommand::VerifySubscribe { id, intent }, Outcome::Verified(claims)) => {
                 let outcome = self.subscribe_verified(cx, id, intent, claims);
                 self.settle(id, outcome)
@@ -470,20 +430,6 @@ impl Session {
         self.next_effect = self.next_effect.wrapping_add(1);
         self.outputs.push_back(Output::Effect(id, effect));
         id
-    }
-
-    /// Makes an effect and remembers the command that waits for it.
-    fn wait_for(&mut self, effect: Effect, command: BusyCommand) {
-        let effect = self.effect(effect);
-        if let Some(live) = self.live_mut() {
-            live.busy = Some(Box::new(Busy { effect, command }));
-        }
-    }
-}
-
-impl Live {
-    fn is_connecting(&self) -> bool {
-        matches!(self.busy.as_deref(), Some(Busy { command: BusyCommand::Connect(_), .. }))
     }
 }
 

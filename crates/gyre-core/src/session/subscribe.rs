@@ -31,7 +31,7 @@ use crate::{
 /// What a client asked for, kept while its token is verified or the application is asked.
 #[derive(Debug)]
 pub(super) struct Intent {
-    channel: ChannelName,
+    pub(super) channel: ChannelName,
     since: Option<StreamPosition>,
     wishes: Wishes,
     filter: Result<Option<Box<Filter>>, InvalidFilter>,
@@ -184,11 +184,11 @@ impl Session {
         if channel.len() > cx.rules.limits.channel_length_max {
             return Err(ClientError::BAD_REQUEST.into());
         }
-        let subscriptions = self.live().map(|live| &live.subscriptions);
-        if subscriptions.is_some_and(|s| s.contains(channel)) {
+        let Some(live) = self.live() else { return Err(Disconnect::SERVER_ERROR.into()) };
+        if live.subscriptions.contains(channel) || live.is_subscribing(channel) {
             return Err(ClientError::ALREADY_SUBSCRIBED.into());
         }
-        if subscriptions.is_some_and(|s| s.len() >= cx.rules.limits.channel_limit) {
+        if live.subscriptions.len() + live.wanted_channels().count() >= cx.rules.limits.channel_limit {
             return Err(ClientError::LIMIT_EXCEEDED.into());
         }
         let options = cx.rules.client_channel(channel)?.clone();
@@ -342,7 +342,7 @@ impl Session {
         let Some(live) = self.live_mut() else { return };
         live.subscriptions.insert(channel, subscription);
         if is_client_side {
-            live.busy = Some(Box::new(super::Busy { effect, command: BusyCommand::Subscribe }));
+            live.wait(effect, BusyCommand::Subscribe);
         }
     }
 
@@ -355,6 +355,8 @@ impl Session {
         outcome: Result<Subscribed, EngineError>,
     ) -> Result<(), Disconnect> {
         let Some(live) = self.live_mut() else { return Ok(()) };
+        // Also where the application has ended the subscription meanwhile.
+        live.take_busy(effect);
         let Some(subscription) = live.subscriptions.get_mut(channel) else { return Ok(()) };
         let SubscriptionState::Pending(pending) = &mut subscription.state else { return Ok(()) };
         if pending.effect != effect {
@@ -370,7 +372,6 @@ impl Session {
             self.connect_subscribed(cx, channel, result);
             return Ok(());
         }
-        live.busy = live.busy.take().filter(|busy| busy.effect != effect);
         match origin {
             Origin::Command { id } if is_rejected => {
                 self.drop_subscription(channel);
@@ -491,7 +492,7 @@ pub(super) struct Negotiated {
     pub(super) push_join_leave: bool,
     positioned: bool,
     recoverable: bool,
-    delta: bool,
+    pub(super) delta: bool,
     channel_compaction: bool,
 }
 

@@ -144,6 +144,11 @@ impl Subscriptions {
         self.0.contains_key(channel)
     }
 
+    pub(crate) fn is_pending(&self, channel: &str) -> bool {
+        let state = self.0.get(channel).map(|subscription| &subscription.state);
+        matches!(state, Some(SubscriptionState::Pending(_)))
+    }
+
     pub(crate) fn is_active(&self, channel: &str) -> bool {
         let state = self.0.get(channel).map(|subscription| &subscription.state);
         matches!(state, Some(SubscriptionState::Active | SubscriptionState::Polled(_)))

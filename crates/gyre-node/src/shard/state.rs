@@ -241,7 +241,9 @@ impl ShardState {
 
     fn fed(&mut self, id: ConnectionId) -> Fed {
         match self.connections.get_mut(id) {
-            Some(Connection { phase: Phase::Open, session, .. }) if session.is_busy() => Fed::Busy,
+            Some(Connection { phase: Phase::Open, session, .. }) if session.is_busy(&self.rules.limits) => {
+                Fed::Busy
+            }
             Some(Connection { phase: Phase::Open, .. }) => Fed::Open,
             _ => Fed::Over,
         }
@@ -304,7 +306,7 @@ impl ShardState {
         }
         self.settle_deliveries();
         if let Some(connection) = self.connections.slots.get_mut(slot as usize)
-            && (connection.phase != Phase::Open || !connection.session.is_busy())
+            && (connection.phase != Phase::Open || !connection.session.is_busy(&self.rules.limits))
             && let Some(waker) = connection.idle_waker.take()
         {
             waker.wake();

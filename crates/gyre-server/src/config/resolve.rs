@@ -423,6 +423,7 @@ fn limits(client: &Section, channel: &Section) -> Limits {
         connection_limit: client.size("connection_limit"),
         connection_rate_limit: client.size("connection_rate_limit"),
         user_connection_limit: client.size("user_connection_limit"),
+        concurrency: client.size("concurrency"),
         ..Limits::default()
     }
 }
@@ -477,7 +478,7 @@ fn options(options: &Section, channel: &Section) -> ChannelOptions {
             _ => RecoveryMode::Stream,
         },
         auto_cache_recover: options.bool("auto_cache_recover"),
-        allow_delta_fossil: options.list("allowed_delta_types").iter().any(|kind| kind == "fossil"),
+        allow_delta_fossil: allows_fossil(options),
         delta_publish: options.bool("delta_publish"),
         allow_tags_filter: options.bool("allow_tags_filter"),
         allow_channel_compaction: options.bool("allow_channel_compaction"),
@@ -568,6 +569,10 @@ fn map(options: &Section) -> Option<MapOptions> {
 }
 
 /// Options of a namespace of shared polls; `None` for other kinds of channels.
+fn allows_fossil(options: &Section) -> bool {
+    options.list("allowed_delta_types").iter().any(|kind| kind == "fossil")
+}
+
 fn shared_poll(options: &Section) -> Option<Arc<SharedPollOptions>> {
     if options.text("subscription_type") != "shared_poll" {
         return None;
@@ -587,6 +592,7 @@ fn shared_poll(options: &Section) -> Option<Arc<SharedPollOptions>> {
         shutdown_delay: duration_or("channel_shutdown_delay", 1),
         expired_extra_delay: duration_or("track_expired_extra_delay", 25),
         publish_enabled: poll.bool("publish_enabled"),
+        delta: allows_fossil(options),
     }))
 }
 

@@ -215,12 +215,12 @@ fn the_application_judges_subscribes() {
 fn late_answers_find_their_command() {
     let mut script = hooked(|options| options.subscribe_hook = Some("subscribe".into()));
     assert_eq!(json(&script.send(SUBSCRIBE).unwrap()), "");
-    assert!(script.session.is_busy());
+    assert!(script.session.is_busy(&script.rules.limits));
     let id = script.asked[0].0;
     let answer = || Outcome::SubscribeAnswered(Ok(Box::default()));
     let sent = script.with(|session, cx| session.handle_outcome(cx, id, answer())).unwrap();
     assert_eq!(json(&sent), r#"{"id":2,"subscribe":{}} activate "#);
-    assert!(!script.session.is_busy());
+    assert!(!script.session.is_busy(&script.rules.limits));
     let again = script.with(|session, cx| session.handle_outcome(cx, id, answer())).unwrap();
     assert_eq!(json(&again), "");
 
@@ -397,4 +397,60 @@ fn a_server_side_subscription_ends_with_its_connection() {
     script.with(|session, cx| session.handle_server_subscribe(cx, &channel, request)).unwrap();
     script.answers.push_back(Outcome::SubRefreshAnswered { channel, answer: Some(Refreshed::Expired) });
     assert_eq!(script.pass(Duration::from_millis(13_500)).err(), Some(Disconnect::SUBSCRIPTION_EXPIRED));
+}
+
+/// With `client.concurrency` commands wait side by side, each finds its own answer, and the session is busy once there are
+/// as many as may be. A channel on its way counts as one, and is taken; an unsubscribe waits for it.
+#[test]
+fn commands_wait_side_by_side() {
+    let mut script = Script::connected(|rules| {
+        rules.limits.ping_interval = Duration::ZERO;
+        rules.limits.concurrency = 3;
+        rules.limits.channel_limit = 2;
+        let options = Arc::make_mut(&mut rules.namespaces.without_namespace);
+        options.subscribe_hook = Some("subscribe".into());
+        options.publish_hook = Some("publish".into());
+    });
+    let subscribed = || Outcome::SubscribeAnswered(Ok(Box::default()));
+    let send = |script: &mut Script, command: &str| json(&script.send(command).unwrap());
+    let answer = |script: &mut Script, at: usize, answer: Outcome| {
+        let id = script.asked[at].0;
+        json(&script.with(|session, cx| session.handle_outcome(cx, id, answer)).unwrap())
+    };
+    assert_eq!(send(&mut script, SUBSCRIBE), "");
+    assert_eq!(send(&mut script, r#"{"id":3,"subscribe":{"channel":"d"}}"#), "");
+    assert!(!script.session.is_busy(&script.rules.limits));
+    let taken = send(&mut script, r#"{"id":4,"subscribe":{"channel":"c"}}"#);
+    assert!(taken.contains(r#""code":105"#), "{taken}");
+    let too_many = send(&mut script, r#"{"id":5,"subscribe":{"channel":"e"}}"#);
+    assert!(too_many.contains(r#""code":106"#), "{too_many}");
+    assert_eq!(send(&mut script, PUBLISH.replace(":2,", ":6,").as_str()), "");
+    assert!(script.session.is_busy(&script.rules.limits), "three wait");
+    assert_eq!(answer(&mut script, 1, subscribed()), r#"{"id":3,"subscribe":{}} activate "#);
+    let published = answer(&mut script, 2, Outcome::PublishAnswered(Ok(Box::default())));
+    assert_eq!(published, r#"{"id":6,"publish":{}}"#);
+
+    assert_eq!(send(&mut script, r#"{"id":7,"unsubscribe":{"channel":"c"}}"#), "");
+    assert!(script.session.is_busy(&script.rules.limits), "what follows an unsubscribe waits for it");
+    let both = answer(&mut script, 0, subscribed());
+    assert_eq!(both, r#"{"id":2,"subscribe":{}} activate {"id":7,"unsubscribe":{}}"#);
+    assert!(!script.session.is_busy(&script.rules.limits) && !script.session.is_subscribed("c"));
+    assert!(script.session.is_subscribed("d"));
+}
+
+/// A subscription that the application ends while it is being made leaves nobody waiting.
+#[test]
+fn a_subscription_ended_while_it_is_made_is_not_waited_for() {
+    let mut script = Script::connected(|rules| rules.limits.ping_interval = Duration::ZERO);
+    let command = Encoding::Json.decode_command(SUBSCRIBE.as_bytes()).unwrap();
+    let now = script.now;
+    script.session.handle_command(&Context { now, rules: &script.rules }, command).unwrap();
+    let Some(Output::Effect(id, Effect::Subscribe { channel, .. })) = script.session.poll_output() else {
+        panic!("a subscribe comes first");
+    };
+    script.session.handle_server_unsubscribe(Some(&channel), &Unsubscribe::INSUFFICIENT_STATE);
+    let result = Ok(Subscribed { history: None, is_continuous: true, channel_id: 7 });
+    let outcome = Outcome::Subscribed { channel, result };
+    script.with(|session, cx| session.handle_outcome(cx, id, outcome)).unwrap();
+    assert!(!script.session.is_busy(&script.rules.limits));
 }
