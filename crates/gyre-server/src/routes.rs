@@ -19,7 +19,7 @@ use gyre_protocol::codec::Encoding;
 use gyre_transport::{
     http::{OriginPolicy, Peer, Request, Response, Service, full, status},
     quic,
-    streaming::{self, emulation},
+    streaming::{self, emulation, grpc},
     websocket, webtransport,
 };
 
@@ -307,6 +307,23 @@ impl quic::Handler for Http3 {
 
     fn session(&self, head: &RequestHead, _: Peer) -> Result<webtransport::Options, u16> {
         self.0.webtransport(head).map_err(|status| status.as_u16())
+    }
+}
+
+/// The only service of the listener for gRPC clients.
+pub struct UniGrpc {
+    /// Its limits on new connections are those of the node.
+    pub router: Rc<Router>,
+    /// What is configured of `uni_grpc`.
+    pub settings: grpc::Settings,
+}
+
+impl Service for UniGrpc {
+    fn call(self: Rc<Self>, request: Request) -> Pin<Box<dyn Future<Output = Response>>> {
+        Box::pin(async move {
+            let admits = || self.router.admits_connection();
+            grpc::serve(request, &self.router.shard, &self.settings, admits).await
+        })
     }
 }
 

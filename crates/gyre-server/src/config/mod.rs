@@ -22,7 +22,7 @@ pub use env::Environment;
 pub use read::Section;
 pub use resolve::{
     ApiSettings, EmulationOptions, HttpServer, Pem, Resolved, StreamingOptions, TokenOptions, TrackOptions,
-    UniWebSocketOptions, WebSocketOptions, WebTransportOptions, resolve_origins,
+    UniGrpcOptions, UniWebSocketOptions, WebSocketOptions, WebTransportOptions, resolve_origins,
 };
 
 /// Something that makes the configuration unusable.

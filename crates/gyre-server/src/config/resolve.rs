@@ -20,7 +20,11 @@ use gyre_core::{
 };
 use gyre_h3::Dialects;
 use gyre_protocol::{ClientError, Disconnect};
-use gyre_transport::{http::OriginPolicy, streaming, websocket::Compression};
+use gyre_transport::{
+    http::OriginPolicy,
+    streaming::{self, grpc},
+    websocket::Compression,
+};
 use http::{StatusCode, Uri};
 use regex::Regex;
 
@@ -61,6 +65,8 @@ pub struct Resolved {
     pub emulation: Option<EmulationOptions>,
     /// `uni_websocket`.
     pub uni_websocket: Option<UniWebSocketOptions>,
+    /// `uni_grpc`.
+    pub uni_grpc: Option<UniGrpcOptions>,
     /// Paths of the endpoints that are enabled.
     pub health: Option<Box<str>>,
     /// `init`.
@@ -165,6 +171,19 @@ pub struct WebSocketOptions {
     pub compression: Option<Compression>,
 }
 
+/// The listener for unidirectional clients over gRPC.
+#[derive(Clone, Debug)]
+pub struct UniGrpcOptions {
+    /// Host to listen on.
+    pub address: String,
+    /// Port to listen on.
+    pub port: u16,
+    /// Its TLS.
+    pub tls: Option<Pem>,
+    /// What the service needs to know.
+    pub settings: grpc::Settings,
+}
+
 /// The unidirectional WebSocket endpoint.
 #[derive(Clone, Debug)]
 pub struct UniWebSocketOptions {
@@ -219,6 +238,7 @@ const VERSION: &str = concat!(env!("CARGO_PKG_VERSION"), " OSS");
 pub(super) fn resolve(raw: &Section, findings: &mut Findings) -> Option<Resolved> {
     let client = raw.object("client");
     let subscription_token = client.object("subscription_token");
+    let uni_grpc = uni_grpc(raw.object("uni_grpc"), findings);
     Some(Resolved {
         server: server(raw, findings),
         rules: rules(raw),
@@ -234,6 +254,7 @@ pub(super) fn resolve(raw: &Section, findings: &mut Findings) -> Option<Resolved
         streaming: streaming(raw),
         emulation: emulation(raw),
         uni_websocket: uni_websocket(raw.object("uni_websocket")),
+        uni_grpc,
         health: endpoint(raw.object("health")),
         init: endpoint(raw.object("init")),
         prometheus: endpoint(raw.object("prometheus")),
@@ -717,6 +738,22 @@ fn uni_websocket(section: &Section) -> Option<UniWebSocketOptions> {
         },
         disable_closing_handshake: section.bool("disable_closing_handshake"),
         disable_disconnect_push: section.bool("disable_disconnect_push"),
+    })
+}
+
+fn uni_grpc(section: &Section, findings: &mut Findings) -> Option<UniGrpcOptions> {
+    // gRPC's own default.
+    const MESSAGE_BYTES_MAX: usize = 4 << 20;
+    section.bool("enabled").then(|| UniGrpcOptions {
+        address: section.text("address").to_owned(),
+        port: u16::try_from(section.int("port")).unwrap_or(11_000),
+        tls: tls(section.object("tls"), "uni_grpc.tls", findings),
+        settings: grpc::Settings {
+            message_bytes_max: match section.size("max_receive_message_size") {
+                0 => MESSAGE_BYTES_MAX,
+                limit => limit,
+            },
+        },
     })
 }
 

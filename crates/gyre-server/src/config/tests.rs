@@ -198,14 +198,14 @@ fn misspelt_keys_are_hinted_at() {
 #[test]
 fn what_is_not_available_is_told() {
     let loaded = load_tree(json!({
-        "uni_grpc": {"enabled": true},
+        "grpc_api": {"enabled": true},
         "client": {"token": {"jwks_public_endpoint": "https://keys"}, "proxy": {"connect": {"enabled": true, "endpoint": "http://a"}}},
     }));
     let warnings: Vec<_> = loaded.unwrap().warnings.into_iter().map(|warning| warning.message).collect();
     let keys: Vec<_> = warnings.iter().filter_map(|message| message.split(' ').next()).collect();
     assert_eq!(
         keys,
-        ["uni_grpc.enabled", "client.proxy.connect.enabled", "client.token.jwks_public_endpoint"]
+        ["grpc_api.enabled", "client.proxy.connect.enabled", "client.token.jwks_public_endpoint"]
     );
     let hooks = load_tree(json!({"channel": {
         "proxy": {"subscribe": {"endpoint": "http://a"}},
@@ -217,6 +217,19 @@ fn what_is_not_available_is_told() {
         "proxy": {"connect": {"enabled": true, "endpoint": "http://a"}},
     }}));
     assert_eq!(paths(open), ["client.proxy.connect.enabled"]);
+}
+
+/// The listener of gRPC clients has a port of its own.
+#[test]
+fn grpc_clients_have_their_own_port() {
+    let paths_of = |grpc: i64, internal: &str| {
+        let server = json!({"port": 8000, "internal_port": internal});
+        paths(load_tree(json!({"http_server": server, "uni_grpc": {"enabled": true, "port": grpc}})))
+    };
+    assert_eq!(paths_of(11000, "9000"), Vec::<String>::new());
+    for (grpc, internal) in [(8000, ""), (9000, "9000"), (0, ""), (65536, "")] {
+        assert_eq!(paths_of(grpc, internal), ["uni_grpc.port"], "{grpc} {internal}");
+    }
 }
 
 /// Origins match by pattern in lower case; without patterns no page gets in, but what is no page does.

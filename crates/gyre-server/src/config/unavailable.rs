@@ -4,9 +4,8 @@
 use super::{Section, Warning, read::Findings};
 
 /// Switches of what is not there: the object that has each, and the key.
-const SWITCHES: [(&str, &str); 11] = [
+const SWITCHES: [(&str, &str); 10] = [
     ("uni_websocket", "join_push_messages"),
-    ("uni_grpc", "enabled"),
     ("grpc_api", "enabled"),
     ("admin", "enabled"),
     ("swagger", "enabled"),

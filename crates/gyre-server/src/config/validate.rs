@@ -11,6 +11,7 @@ use super::{Section, read::Findings, resolve::catch_up_timeout};
 /// Checks everything and collects all problems.
 pub(super) fn validate(raw: &Section, findings: &mut Findings) {
     server(raw, findings);
+    uni_grpc(raw, findings);
     client(raw.object("client"), raw.object("channel"), findings);
     proxies(raw, findings);
     channels(raw, findings);
@@ -35,6 +36,21 @@ pub(super) fn validate(raw: &Section, findings: &mut Findings) {
                 "leave it out or write \"transport\"",
             );
         }
+    }
+}
+
+/// A port of its own: sockets that share one would take each other's clients.
+fn uni_grpc(raw: &Section, findings: &mut Findings) {
+    let grpc = raw.object("uni_grpc");
+    if !grpc.bool("enabled") {
+        return;
+    }
+    let (port, server) = (grpc.int("port"), raw.object("http_server"));
+    if !(1..=65535).contains(&port) {
+        findings.problem("uni_grpc.port", format!("{port} is not a port"), "use 1 to 65535");
+    }
+    if port == server.int("port") || server.text("internal_port").parse() == Ok(port) {
+        findings.problem("uni_grpc.port", format!("{port} is a port of http_server"), "use another port");
     }
 }
 

@@ -62,6 +62,8 @@ pub struct Front {
     pub accepts_both: bool,
     /// HTTP/2 without TLS, by prior knowledge.
     pub accepts_h2c: bool,
+    /// Requests on one HTTP/2 connection at a time, if not 128.
+    pub h2_requests_max: Option<u32>,
     /// Port of HTTP/3, announced in every answer.
     pub alt_svc_port: Option<u16>,
 }
@@ -169,7 +171,7 @@ impl<S: Service + 'static> Serving<S> {
         let service = service_fn(|request| self.clone().answer(peer, activity.open(), request));
         let io = TokioIo::new(stream);
         if is_h2 {
-            let builder = h2_builder();
+            let builder = h2_builder(self.front.h2_requests_max.unwrap_or(H2_REQUESTS_MAX));
             let connection = pin!(builder.serve_connection(io, service));
             let end = async {
                 tokio::select! {
@@ -211,12 +213,12 @@ fn h1_builder() -> hyper::server::conn::http1::Builder {
     builder
 }
 
-fn h2_builder() -> hyper::server::conn::http2::Builder<LocalExecutor> {
+fn h2_builder(requests_max: u32) -> hyper::server::conn::http2::Builder<LocalExecutor> {
     let mut builder = hyper::server::conn::http2::Builder::new(LocalExecutor::default());
     builder
         .timer(TokioTimer::new())
         .max_header_list_size(HEADER_BYTES_MAX as u32)
-        .max_concurrent_streams(H2_REQUESTS_MAX)
+        .max_concurrent_streams(requests_max)
         .keep_alive_interval(KEEP_ALIVE_INTERVAL)
         .keep_alive_timeout(HEADER_TIMEOUT);
     builder

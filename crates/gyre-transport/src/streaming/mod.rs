@@ -8,6 +8,7 @@
 
 mod body;
 pub mod emulation;
+pub mod grpc;
 mod query;
 
 use ::http::{HeaderName, HeaderValue, Method, StatusCode, Version, header};
@@ -158,6 +159,7 @@ pub async fn serve(
     };
     let opening = Opening {
         options,
+        trailers: None,
         preamble: if kind.is_event_stream() { EVENT_STREAM_PREAMBLE } else { b"" },
         answers_refusals: settings.refusals.is_some(),
     };
