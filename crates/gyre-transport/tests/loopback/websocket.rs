@@ -1,33 +1,9 @@
 //! WebSocket from the opening handshake to a node's session and back, on a real shard.
 
-use std::{
-    future::Future,
-    num::NonZeroU32,
-    pin::Pin,
-    rc::Rc,
-    sync::{Arc, mpsc},
-    thread,
-    time::{Duration, Instant},
-};
-
 use futures_util::{SinkExt, StreamExt};
-use gyre_core::{
-    hub::Deflate,
-    limits::Limits,
-    ports::NoApplication,
-    rules::{ConnectRules, Rules},
-};
-use gyre_engine::memory::MemoryEngine;
-use gyre_node::{Directory, LocalShard, Node, NodeInfo, Ports, run_shards};
-use gyre_transport::{
-    http::{Front, OriginPolicy, Request, Response, Service, bind_tcp, serve_listener},
-    websocket,
-};
-use rustls::ServerConfig;
 use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
-    net::{TcpListener, TcpSocket, TcpStream},
-    sync::watch,
+    net::{TcpSocket, TcpStream},
     time::timeout,
 };
 use tokio_tungstenite::{
@@ -43,109 +19,18 @@ use tokio_tungstenite::{
 use crate::{
     certificate::{Certificate, connect_tls},
     server::exchange,
+    world::{MESSAGE_BYTES_MAX, PATIENCE, World},
 };
 
-/// `websocket.message_size_limit` of the tests.
-const MESSAGE_BYTES_MAX: usize = 60_000;
-/// `client.queue_max_size` of the tests: room for what a late reader is owed.
-const QUEUE_BYTES_MAX: usize = 32 << 20;
-const PATIENCE: Duration = Duration::from_secs(20);
-
-/// A node with one shard that serves WebSocket to everybody.
-struct World {
-    port: u16,
-    stop: watch::Sender<bool>,
-    threads: Vec<thread::JoinHandle<()>>,
-}
-
 impl World {
-    fn start(tls: Option<Arc<ServerConfig>>) -> Self {
-        let directory = Arc::new(Directory::new(1));
-        let engine =
-            Arc::new(MemoryEngine::new(directory.clone(), Arc::new(Instant::now), Duration::from_secs(60)));
-        let ports = Ports {
-            broker: engine.clone(),
-            maps: engine.clone(),
-            presence: engine,
-            authenticator: Arc::new(NoApplication),
-            map_hooks: Arc::new(NoApplication),
-            polls: Arc::new(NoApplication),
-        };
-        let connect = ConnectRules { insecure: true, ..ConnectRules::default() };
-        let limits = Limits { queue_bytes_max: QUEUE_BYTES_MAX, ..Limits::default() };
-        let rules = Rules { limits, connect, ..Rules::default() };
-        let info = NodeInfo { uid: "uid".into(), name: "node".into(), version: "0".into() };
-        let node = Node::new(info, rules, ports, directory, tokio::runtime::Handle::current());
-        let (stop, shutdown) = watch::channel(false);
-        let (bound, port) = mpsc::sync_channel(1);
-        let threads = run_shards(
-            &node,
-            Arc::new(move |shard| {
-                let front = Front { tls: tls.clone(), ..Front::default() };
-                Box::pin(serve_shard(shard, front, shutdown.clone(), bound.clone()))
-            }),
-        )
-        .unwrap();
-        Self { port: port.recv().unwrap(), stop, threads }
-    }
-
-    async fn tcp(&self) -> TcpStream {
-        TcpStream::connect(("127.0.0.1", self.port)).await.unwrap()
-    }
-
     /// A connection whose session is open.
-    async fn client(&self) -> Client<TcpStream> {
+    pub(crate) async fn client(&self) -> Client<TcpStream> {
         Client::open(self.tcp().await, "", &[]).await.unwrap().0.connected().await
     }
 }
 
-impl Drop for World {
-    fn drop(&mut self) {
-        self.stop.send_replace(true);
-        for thread in self.threads.drain(..) {
-            assert!(thread.join().is_ok() || thread::panicking(), "the shard panicked");
-        }
-    }
-}
-
-async fn serve_shard(
-    shard: LocalShard,
-    front: Front,
-    mut shutdown: watch::Receiver<bool>,
-    bound: mpsc::SyncSender<u16>,
-) {
-    let listener = bind_tcp(([127, 0, 0, 1], 0).into()).unwrap();
-    let listener = TcpListener::from_std(listener).unwrap();
-    bound.send(listener.local_addr().unwrap().port()).unwrap();
-    let settings = websocket::Settings {
-        message_bytes_max: MESSAGE_BYTES_MAX,
-        origins: OriginPolicy::new(|origin| origin == "https://allowed.example"),
-        compression: Some(websocket::Compression {
-            deflate: Deflate { level: 1, bytes_min: 100 },
-            inflated_bytes_max: NonZeroU32::MAX,
-        }),
-    };
-    let service = Rc::new(Endpoint { shard: shard.clone(), settings });
-    tokio::join!(serve_listener(listener, front, service, shutdown.clone()), async {
-        drop(shutdown.wait_for(|stop| *stop).await);
-        shard.begin_shutdown();
-    });
-    drop(timeout(PATIENCE, shard.drained()).await);
-}
-
-struct Endpoint {
-    shard: LocalShard,
-    settings: websocket::Settings,
-}
-
-impl Service for Endpoint {
-    fn call(self: Rc<Self>, request: Request) -> Pin<Box<dyn Future<Output = Response>>> {
-        Box::pin(async move { websocket::serve(request, &self.shard, &self.settings, None) })
-    }
-}
-
 /// An independent WebSocket client.
-struct Client<S>(WebSocketStream<S>);
+pub(crate) struct Client<S>(WebSocketStream<S>);
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
     async fn open(
@@ -196,7 +81,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
         }
     }
 
-    async fn round_trip(&mut self, data: &str) {
+    pub(crate) async fn round_trip(&mut self, data: &str) {
         self.send(r#"{"id":2,"subscribe":{"channel":"c"}}"#).await;
         let reply = self.text().await;
         assert!(reply.starts_with(r#"{"id":2,"subscribe":{"#), "{reply}");
