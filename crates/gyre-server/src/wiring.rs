@@ -9,7 +9,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use gyre_core::session::ClientId;
+use gyre_core::{hub::Direction, session::ClientId};
 use gyre_engine::memory::MemoryEngine;
 use gyre_node::{Directory, LocalShard, Node, NodeInfo, Ports, run_shards};
 use gyre_transport::{
@@ -466,17 +466,7 @@ fn routes(resolved: &Resolved, node: &Arc<Node>, extra: Option<Arc<dyn Extra>>) 
             prefix: options.prefix.clone(),
             served: emulation::Settings { request_bytes_max: options.request_bytes_max },
         }),
-        webtransport: resolved.webtransport.as_ref().map(|options| Prefixed {
-            prefix: options.prefix.clone(),
-            served: WebTransportSettings {
-                message_bytes_max: options.message_bytes_max,
-                stream_open_timeout: options.stream_open_timeout,
-                close_timeout: options.close_timeout,
-                close_linger: options.close_linger,
-                ascii_json: options.ascii_json,
-                refused_user_agents: options.refused_user_agents.clone(),
-            },
-        }),
+        webtransport: webtransport_routes(resolved),
         api: api.prefix.clone().map(|prefix| Prefixed {
             prefix,
             served: HttpApi::new(node.clone(), api_options, api_metrics.clone()),
@@ -492,11 +482,35 @@ fn routes(resolved: &Resolved, node: &Arc<Node>, extra: Option<Arc<dyn Extra>>) 
     }
 }
 
+fn webtransport_routes(resolved: &Resolved) -> Vec<Prefixed<WebTransportSettings>> {
+    let options = &resolved.webtransport;
+    let both = [
+        (&options.prefix, Direction::Bidirectional),
+        (&options.unidirectional_prefix, Direction::Unidirectional),
+    ];
+    let enabled = both.into_iter().filter_map(|(prefix, direction)| Some((prefix.clone()?, direction)));
+    enabled
+        .map(|(prefix, direction)| Prefixed {
+            prefix,
+            served: WebTransportSettings {
+                direction,
+                message_bytes_max: options.message_bytes_max,
+                stream_open_timeout: options.stream_open_timeout,
+                close_timeout: options.close_timeout,
+                close_linger: options.close_linger,
+                ascii_json: options.ascii_json,
+                refused_user_agents: options.refused_user_agents.clone(),
+            },
+        })
+        .collect()
+}
+
 fn h3_config(resolved: &Resolved) -> gyre_h3::Config {
     let defaults = gyre_h3::Config { grease: rand::random(), ..gyre_h3::Config::default() };
-    match &resolved.webtransport {
-        None => gyre_h3::Config { dialects: gyre_h3::Dialects::NONE, ..defaults },
-        Some(options) => {
+    let options = &resolved.webtransport;
+    match options.is_enabled() {
+        false => gyre_h3::Config { dialects: gyre_h3::Dialects::NONE, ..defaults },
+        true => {
             gyre_h3::Config { dialects: options.dialects, sessions_max: options.session_limit, ..defaults }
         }
     }

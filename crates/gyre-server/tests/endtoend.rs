@@ -50,6 +50,7 @@ impl Server {
                 "tls": {"enabled": true, "cert_pem": made.cert.pem(), "key_pem": made.signing_key.serialize_pem()},
             },
             "webtransport": {"enabled": true},
+            "uni_webtransport": {"enabled": true},
             "sse": {"enabled": true},
             "http_stream": {"enabled": true},
             "uni_sse": {"enabled": true},
@@ -243,6 +244,16 @@ fn emulation_request(received: &[u8], encoding: Encoding, command: &[u8]) -> Vec
     }
 }
 
+/// Asks for a WebTransport session.
+async fn session(
+    server: &Server,
+    path: &str,
+) -> Result<wtransport::Connection, wtransport::error::ConnectingError> {
+    let config = wtransport::ClientConfig::builder().with_bind_default().with_no_cert_validation().build();
+    let url = format!("https://127.0.0.1:{}{path}", server.port);
+    wtransport::Endpoint::client(config).unwrap().connect(url).await
+}
+
 impl Client {
     async fn of(server: &Server, transport: Route, encoding: Encoding) -> Self {
         let stream = |path| Self::Stream { port: server.port, path, response: None, received: Vec::new() };
@@ -263,10 +274,7 @@ impl Client {
 
     async fn webtransport(server: &Server, encoding: Encoding) -> Self {
         let query = if encoding == Encoding::Protobuf { "?cf_protocol=protobuf" } else { "" };
-        let url = format!("https://127.0.0.1:{}/connection/webtransport{query}", server.port);
-        let config =
-            wtransport::ClientConfig::builder().with_bind_default().with_no_cert_validation().build();
-        let session = wtransport::Endpoint::client(config).unwrap().connect(url).await.unwrap();
+        let session = session(server, &format!("/connection/webtransport{query}")).await.unwrap();
         let (send, receive) = session.open_bi().await.unwrap().await.unwrap();
         Self::WebTransport { _session: session, send, receive }
     }
@@ -479,4 +487,35 @@ async fn shutdown_answers_requests_in_flight() {
     assert!(answer.starts_with(b"HTTP/1.1 200 "), "{}", String::from_utf8_lossy(&answer));
     let status = tokio::task::spawn_blocking(move || server.child.wait()).await.unwrap().unwrap();
     assert!(status.success());
+}
+
+/// A unidirectional session is a stream of pushes that the server opens, in either encoding; at the end it says why, and
+/// finishes. A connect request that cannot be decoded gets no session.
+#[tokio::test]
+async fn a_unidirectional_session_listens() {
+    use tokio::io::AsyncReadExt;
+    let server = Server::start().await;
+    let path = "/connection/uni_webtransport";
+    assert!(session(&server, &format!("{path}?cf_connect=%7B")).await.is_err());
+    let mut streams = Vec::new();
+    for query in ["?cf_connect=%7B%22name%22%3A%22a%22%7D", "?cf_protocol=protobuf"] {
+        let session = session(&server, &format!("{path}{query}")).await.unwrap();
+        let mut stream = timeout(LIMIT, session.accept_uni()).await.unwrap().unwrap();
+        let mut first = [0; 12];
+        timeout(LIMIT, stream.read_exact(&mut first)).await.unwrap().unwrap();
+        streams.push((session, stream, first));
+    }
+    assert_eq!(&streams[0].2, br#"{"connect":{"#);
+    // A length, then the connect push as field 10.
+    assert_eq!(streams[1].2[1], 0x52);
+    server.terminate();
+    let farewells: [&[u8]; 2] = [
+        b"{\"disconnect\":{\"code\":3001,\"reason\":\"shutdown\"}}\n",
+        b"\x0f\x5a\x0d\x08\xb9\x17\x12\x08shutdown",
+    ];
+    for ((_session, mut stream, _), farewell) in streams.into_iter().zip(farewells) {
+        let mut rest = Vec::new();
+        timeout(LIMIT, stream.read_to_end(&mut rest)).await.unwrap().unwrap();
+        assert!(rest.ends_with(farewell), "{}", rest.escape_ascii());
+    }
 }

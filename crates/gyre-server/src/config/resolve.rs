@@ -57,8 +57,8 @@ pub struct Resolved {
     pub api: ApiSettings,
     /// `websocket`.
     pub websocket: Option<WebSocketOptions>,
-    /// `webtransport`.
-    pub webtransport: Option<WebTransportOptions>,
+    /// `webtransport` and `uni_webtransport`.
+    pub webtransport: WebTransportOptions,
     /// `sse`, `http_stream`, `uni_sse` and `uni_http_stream`: those that are enabled.
     pub streaming: Vec<StreamingOptions>,
     /// `emulation`, if `sse` or `http_stream` is enabled.
@@ -213,11 +213,14 @@ pub struct EmulationOptions {
     pub request_bytes_max: usize,
 }
 
-/// The WebTransport endpoint.
+/// The WebTransport endpoints, which differ in their paths only.
 #[derive(Clone, Debug)]
 #[expect(missing_docs, reason = "each is the key of that name below `webtransport`")]
 pub struct WebTransportOptions {
-    pub prefix: Box<str>,
+    /// `webtransport.handler_prefix`, if enabled.
+    pub prefix: Option<Box<str>>,
+    /// `uni_webtransport.handler_prefix`, if enabled.
+    pub unidirectional_prefix: Option<Box<str>>,
     pub message_bytes_max: usize,
     pub dialects: Dialects,
     pub session_limit: usize,
@@ -226,6 +229,13 @@ pub struct WebTransportOptions {
     pub close_linger: Duration,
     pub ascii_json: bool,
     pub refused_user_agents: Vec<String>,
+}
+
+impl WebTransportOptions {
+    /// True if sessions are taken at all.
+    pub fn is_enabled(&self) -> bool {
+        self.prefix.is_some() || self.unidirectional_prefix.is_some()
+    }
 }
 
 /// `map.stream_size` unless configured.
@@ -250,7 +260,7 @@ pub(super) fn resolve(raw: &Section, findings: &mut Findings) -> Option<Resolved
         user_header: non_empty(client.text("user_id_http_header")).map(Into::into),
         api: api(raw.object("http_api")),
         websocket: websocket(raw.object("websocket")),
-        webtransport: webtransport(raw.object("webtransport")),
+        webtransport: webtransport(raw),
         streaming: streaming(raw),
         emulation: emulation(raw),
         uni_websocket: uni_websocket(raw.object("uni_websocket")),
@@ -815,10 +825,12 @@ fn body_limit(section: &Section) -> usize {
     }
 }
 
-fn webtransport(section: &Section) -> Option<WebTransportOptions> {
+fn webtransport(raw: &Section) -> WebTransportOptions {
+    let section = raw.object("webtransport");
     let has = |dialect: &str| section.list("dialects").iter().any(|known| known == dialect);
-    section.bool("enabled").then(|| WebTransportOptions {
-        prefix: prefix(section.text("handler_prefix")),
+    WebTransportOptions {
+        prefix: endpoint(section),
+        unidirectional_prefix: endpoint(raw.object("uni_webtransport")),
         message_bytes_max: message_limit(section),
         dialects: Dialects { draft02: has("02"), draft07: has("07"), draft13: has("13") },
         session_limit: section.size("session_limit"),
@@ -827,5 +839,5 @@ fn webtransport(section: &Section) -> Option<WebTransportOptions> {
         close_linger: section.duration("close_linger"),
         ascii_json: section.bool("ascii_json"),
         refused_user_agents: section.list("refused_user_agents").to_vec(),
-    })
+    }
 }

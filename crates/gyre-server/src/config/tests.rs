@@ -41,7 +41,7 @@ fn defaults_are_the_documented_ones() {
     assert_eq!(resolved.rules.limits, gyre_core::limits::Limits::default());
     assert_eq!((resolved.server.port, resolved.server.http3), (8000, false));
     assert_eq!(resolved.api.prefix.as_deref(), Some("/api"));
-    assert!(resolved.websocket.is_some() && resolved.webtransport.is_none() && resolved.health.is_none());
+    assert!(resolved.websocket.is_some() && !resolved.webtransport.is_enabled() && resolved.health.is_none());
     let namespaces = &resolved.rules.namespaces;
     assert_eq!((&*namespaces.private_prefix, &*namespaces.user_boundary), ("$", "#"));
 }
@@ -124,7 +124,7 @@ fn the_flat_layout_is_accepted() {
     });
     let loaded = load_text("json", &tree.to_string()).unwrap();
     let resolved = &loaded.resolved;
-    assert!(resolved.server.http3 && resolved.server.tls.is_some() && resolved.webtransport.is_some());
+    assert!(resolved.server.http3 && resolved.server.tls.is_some() && resolved.webtransport.is_enabled());
     assert!(resolved.websocket.is_none() && resolved.api.key.is_some());
     assert_eq!(resolved.rules.limits.channel_limit, 3);
     assert_eq!(resolved.connection_token.hmac_secret_key.expose(), "s");

@@ -89,9 +89,11 @@ fn server(raw: &Section, findings: &mut Findings) {
         findings.problem("http_server.http3.enabled", "HTTP/3 needs TLS", fix);
     }
     let webtransport = raw.object("webtransport");
-    if webtransport.bool("enabled") && !has_http3 {
-        let fix = "set http_server.http3.enabled to true";
-        findings.problem("webtransport.enabled", "WebTransport needs HTTP/3", fix);
+    for section in ["webtransport", "uni_webtransport"] {
+        if raw.object(section).bool("enabled") && !has_http3 {
+            let fix = "set http_server.http3.enabled to true";
+            findings.problem(&format!("{section}.enabled"), "WebTransport needs HTTP/3", fix);
+        }
     }
     for dialect in webtransport.list("dialects") {
         if !matches!(&**dialect, "02" | "07" | "13") {

@@ -186,6 +186,13 @@ pub async fn serve(
     head(kind, version, stream)
 }
 
+/// The connect request in a query, as JSON that can be decoded; none is an empty one. `None` if it cannot be decoded.
+pub fn connect_request(query: &str) -> Option<Bytes> {
+    let given = parameter(query, CONNECT_PARAMETER).filter(|given| !given.is_empty());
+    let request = given.map_or(Bytes::from_static(b"{}"), Bytes::from);
+    decode_connect_request(&request).is_ok().then_some(request)
+}
+
 /// The command a unidirectional client means by its connect request.
 pub(crate) fn connect_command(request: ConnectRequest<'_>) -> Command<'_> {
     Command { id: 1, request: Some(CommandRequest::Connect(Box::new(request))) }
