@@ -455,6 +455,7 @@ fn routes(resolved: &Resolved, node: &Arc<Node>, extra: Option<Arc<dyn Extra>>) 
                 origins: resolved.origins.clone(),
                 has_closing_handshake: !options.disable_closing_handshake,
                 announces_disconnect: !options.disable_disconnect_push,
+                joins_pushes: options.join_push_messages,
             },
         }),
         streaming: resolved

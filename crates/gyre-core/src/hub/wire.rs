@@ -80,6 +80,17 @@ impl WireForm {
         self.frame(|out| self.encoding.encode_reply(reply, &self.options(), out))
     }
 
+    /// One frame of messages that were made as lines of a byte stream (JSON, [`Framing::Stream`]).
+    pub fn joined<'a>(&self, lines: impl Iterator<Item = &'a [u8]>) -> Bytes {
+        let frame = self.frame(|out| {
+            lines.for_each(|line| out.extend_from_slice(line));
+            out.pop();
+            Ok(())
+        });
+        // Nothing is encoded, so nothing can fail.
+        frame.unwrap_or_default()
+    }
+
     /// The frame of a ping.
     pub fn ping(&self) -> Bytes {
         Bytes::from_static(match (self.framing, self.encoding) {
@@ -240,6 +251,21 @@ mod tests {
         assert_eq!(grpc.ping(), &[0; 5][..]);
         let ping = form(Encoding::Json, Framing::EventStream, both, false).ping();
         assert_eq!(ping, "data: {}\n\n");
+    }
+
+    /// Lines become one text message with line ends between them only.
+    #[test]
+    fn lines_are_joined() {
+        let form = WireForm {
+            encoding: Encoding::Json,
+            framing: Framing::WebSocket,
+            direction: Direction::Unidirectional,
+            ascii: false,
+            deflate: None,
+        };
+        let lines = [&b"{\"a\":1}\n"[..], b"{}\n"];
+        assert_eq!(form.joined(lines.into_iter()), &b"\x81\x0a{\"a\":1}\n{}"[..]);
+        assert_eq!(form.joined(lines[1..].iter().copied()), &b"\x81\x02{}"[..]);
     }
 
     /// Header and length prefix sit right before the body at every size class, read back by hand.

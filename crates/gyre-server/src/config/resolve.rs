@@ -193,6 +193,8 @@ pub struct UniWebSocketOptions {
     pub disable_closing_handshake: bool,
     /// `disable_disconnect_push`.
     pub disable_disconnect_push: bool,
+    /// `join_push_messages`.
+    pub join_push_messages: bool,
 }
 
 /// An endpoint whose response is the connection.
@@ -748,6 +750,7 @@ fn uni_websocket(section: &Section) -> Option<UniWebSocketOptions> {
         },
         disable_closing_handshake: section.bool("disable_closing_handshake"),
         disable_disconnect_push: section.bool("disable_disconnect_push"),
+        join_push_messages: section.bool("join_push_messages"),
     })
 }
 

@@ -4,8 +4,7 @@
 use super::{Section, Warning, read::Findings};
 
 /// Switches of what is not there: the object that has each, and the key.
-const SWITCHES: [(&str, &str); 10] = [
-    ("uni_websocket", "join_push_messages"),
+const SWITCHES: [(&str, &str); 9] = [
     ("grpc_api", "enabled"),
     ("admin", "enabled"),
     ("swagger", "enabled"),

@@ -3,9 +3,14 @@
 //!
 //! Spec: client protocol, "Unidirectional transports"
 
-use std::{cell::Cell, rc::Rc};
+use std::{
+    cell::Cell,
+    io::{self, IoSlice},
+    rc::Rc,
+};
 
 use ::http::StatusCode;
+use bytes::{Buf, Bytes};
 use gyre_core::{
     hub::{Direction, Framing, WireForm},
     session::Pings,
@@ -30,6 +35,11 @@ const FORM: WireForm = WireForm {
     deflate: None,
 };
 
+/// What the queue of a connection with joined messages holds.
+const LINES: WireForm = WireForm { framing: Framing::Stream, ..FORM };
+/// Bytes of joined messages, but for the last one.
+const JOINED_BYTES_MAX: usize = 64 * 1024;
+
 /// What is configured of the endpoint.
 #[derive(Clone, Debug)]
 pub struct Settings {
@@ -43,6 +53,8 @@ pub struct Settings {
     pub has_closing_handshake: bool,
     /// Unless `uni_websocket.disable_disconnect_push`.
     pub announces_disconnect: bool,
+    /// `uni_websocket.join_push_messages`: what waits goes out as one message, a push on each line.
+    pub joins_pushes: bool,
 }
 
 /// Answers a request to the endpoint, and serves the connection it becomes.
@@ -66,9 +78,11 @@ pub fn serve(
     let Some(upgrade) = upgrade(&mut request) else {
         return status(StatusCode::BAD_REQUEST, "WebSocket needs HTTP/1.1 here\n");
     };
+    let frames = WireForm { deflate: compression.map(|compression| compression.deflate), ..FORM };
+    let form = if settings.joins_pushes { LINES } else { frames };
     let options = ConnectionOptions {
         transport: TransportKind::UniWebSocket,
-        form: WireForm { deflate: compression.map(|compression| compression.deflate), ..FORM },
+        form,
         announces_disconnect: false,
         pings: Pings::Protocol,
         header_user,
@@ -79,7 +93,7 @@ pub fn serve(
     tokio::task::spawn_local(async move {
         if let Some((socket, received)) = upgrade.socket().await {
             let times = shard.ping_times();
-            let mut connection = open(shard, Shared::new(socket), options, decoder, &settings);
+            let mut connection = open(shard, Shared::new(socket), options, decoder, &settings, frames);
             connection.ping_natively(times);
             if let (Some(connect), Some(unidirectional)) = (connect, &mut connection.unidirectional) {
                 unidirectional.receive(&connection.shard, connection.id, &connect);
@@ -96,6 +110,7 @@ fn open(
     options: ConnectionOptions,
     decoder: Decoder,
     settings: &Settings,
+    frames: WireForm,
 ) -> Connection {
     let announces = Rc::new(Cell::new(false));
     let link = UnidirectionalLink {
@@ -103,6 +118,7 @@ fn open(
         form: options.form,
         announces: announces.clone(),
         has_closing_handshake: settings.has_closing_handshake,
+        joining: settings.joins_pushes.then(|| Box::new(Joining { frames, begun: Bytes::new() })),
     };
     let mut connection = Connection::with_link(shard, shared, options, decoder, Box::new(link));
     connection.unidirectional = Some(Box::new(Unidirectional {
@@ -149,11 +165,15 @@ struct UnidirectionalLink {
     form: WireForm,
     announces: Rc<Cell<bool>>,
     has_closing_handshake: bool,
+    joining: Option<Box<Joining>>,
 }
 
 impl Link for UnidirectionalLink {
     fn flush(&mut self, queue: &mut Queue) -> Flushed {
-        self.socket.flush(queue)
+        match &mut self.joining {
+            None => self.socket.flush(queue),
+            Some(joining) => joining.flush(&self.socket, queue),
+        }
     }
 
     fn close(&mut self, disconnect: &Disconnect, queue: &mut Queue) {
@@ -173,5 +193,52 @@ impl Link for UnidirectionalLink {
 
     fn finish(&mut self) {
         self.socket.finish();
+    }
+}
+
+/// Makes one frame of the lines that wait.
+struct Joining {
+    /// What it is a frame of.
+    frames: WireForm,
+    /// What is left of a frame on its way, which is not in the queue any more.
+    begun: Bytes,
+}
+
+impl Joining {
+    fn flush(&mut self, link: &SocketLink, queue: &mut Queue) -> Flushed {
+        loop {
+            if self.begun.is_empty() {
+                match self.next(queue) {
+                    Some(frame) => self.begun = frame,
+                    None if link.0.socket.has_unsent() => return link.blocked(),
+                    None => return Flushed::Done,
+                }
+            }
+            match link.0.socket.try_write_vectored(&[IoSlice::new(&self.begun)]) {
+                Ok(written) => self.begun.advance(written),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return link.blocked(),
+                Err(_) => return Flushed::Failed,
+            }
+        }
+    }
+
+    /// The next frame: of lines, or one of the WebSocket layer as it is.
+    fn next(&self, queue: &mut Queue) -> Option<Bytes> {
+        let mut lines = Vec::new();
+        let mut bytes = 0;
+        while bytes < JOINED_BYTES_MAX
+            && let Some(frame) = queue.pop()
+        {
+            if frame.first() != Some(&b'{') {
+                if lines.is_empty() {
+                    return Some(frame);
+                }
+                queue.put_back(frame);
+                break;
+            }
+            bytes += frame.len();
+            lines.push(frame);
+        }
+        (!lines.is_empty()).then(|| self.frames.joined(lines.iter().map(|line| &**line)))
     }
 }

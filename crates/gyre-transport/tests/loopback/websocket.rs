@@ -115,6 +115,29 @@ async fn publications_come_back() {
     }
 }
 
+/// Where a unidirectional client wants it, what was published in one turn comes as one message with a push on each line,
+/// and the end as a line and a close frame.
+#[tokio::test]
+async fn pushes_are_joined() {
+    let world = World::start(None);
+    let query = "%7B%22subs%22%3A%7B%22c%22%3A%7B%7D%7D%7D";
+    let url = format!("ws://localhost/connection/joined?cf_connect={query}");
+    let (socket, _) = client_async(url, world.tcp().await).await.unwrap();
+    let mut listener = Client(socket);
+    assert!(listener.text().await.starts_with("{\"connect\":{"));
+    let mut publisher = world.client().await;
+    let publish = |n| format!("{{\"id\":{n},\"publish\":{{\"channel\":\"c\",\"data\":{n}}}}}");
+    publisher.send(&[2, 3, 4].map(publish).join("\n")).await;
+    let pushes = [2, 3, 4].map(|n| format!("{{\"channel\":\"c\",\"pub\":{{\"data\":{n}"));
+    let message = listener.text().await;
+    let lines: Vec<&str> = message.lines().collect();
+    assert_eq!(lines.len(), 3, "{message}");
+    assert!(lines.iter().zip(&pushes).all(|(line, push)| line.starts_with(push)), "{message}");
+    world.stop.send_replace(true);
+    assert_eq!(listener.text().await, "{\"disconnect\":{\"code\":3001,\"reason\":\"shutdown\"}}");
+    assert_eq!(listener.close_frame().await, (3001, "shutdown".into()));
+}
+
 /// A subscriber over TLS that reads late gets everything published meanwhile, in order: its connection was blocked, and
 /// goes on when it reads.
 #[tokio::test]

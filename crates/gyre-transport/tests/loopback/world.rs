@@ -112,6 +112,7 @@ async fn serve_shard(
 struct Endpoints {
     shard: LocalShard,
     websocket: websocket::Settings,
+    joined: websocket::UnidirectionalSettings,
 }
 
 impl Endpoints {
@@ -124,7 +125,15 @@ impl Endpoints {
                 inflated_bytes_max: NonZeroU32::MAX,
             }),
         };
-        Self { shard, websocket }
+        let joined = websocket::UnidirectionalSettings {
+            message_bytes_max: MESSAGE_BYTES_MAX,
+            compression: None,
+            origins: OriginPolicy::new(|_| true),
+            has_closing_handshake: true,
+            announces_disconnect: true,
+            joins_pushes: true,
+        };
+        Self { shard, websocket, joined }
     }
 }
 
@@ -132,6 +141,9 @@ impl Service for Endpoints {
     fn call(self: Rc<Self>, request: Request) -> Pin<Box<dyn Future<Output = Response>>> {
         Box::pin(async move {
             match request.uri().path() {
+                "/connection/joined" => {
+                    websocket::serve_unidirectional(request, &self.shard, &self.joined, None)
+                }
                 // Packages of services have dots.
                 path if !path.contains('.') => websocket::serve(request, &self.shard, &self.websocket, None),
                 _ => {
