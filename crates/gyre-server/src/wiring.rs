@@ -507,7 +507,7 @@ fn webtransport_routes(resolved: &Resolved) -> Vec<Prefixed<WebTransportSettings
 }
 
 fn h3_config(resolved: &Resolved) -> gyre_h3::Config {
-    let defaults = gyre_h3::Config { grease: rand::random(), ..gyre_h3::Config::default() };
+    let defaults = gyre_h3::Config { websocket: true, grease: rand::random(), ..gyre_h3::Config::default() };
     let options = &resolved.webtransport;
     match options.is_enabled() {
         false => gyre_h3::Config { dialects: gyre_h3::Dialects::NONE, ..defaults },

@@ -27,6 +27,7 @@ use tokio::{
 };
 
 use super::{Body, BodyError, ConnectionEvent, Peer, Response, Service, stream::Stream};
+use crate::tunnel::InUse;
 
 /// Time for the TLS handshake, and for the header of a request; an HTTP/1.1 connection without a request ends after it.
 ///
@@ -195,6 +196,7 @@ impl<S: Service + 'static> Serving<S> {
             Box::pin(body.map_err(|error| BodyError::Incomplete { reason: error.to_string() }))
         });
         request.extensions_mut().insert(peer);
+        request.extensions_mut().insert(open.0.tunnels.clone());
         let mut response: Response = self.service.clone().call(request).await;
         if let Some(alt_svc) = &self.alt_svc {
             response.headers_mut().insert(::http::header::ALT_SVC, alt_svc.clone());
@@ -219,6 +221,7 @@ fn h2_builder(requests_max: u32) -> hyper::server::conn::http2::Builder<LocalExe
         .timer(TokioTimer::new())
         .max_header_list_size(HEADER_BYTES_MAX as u32)
         .max_concurrent_streams(requests_max)
+        .enable_connect_protocol()
         .keep_alive_interval(KEEP_ALIVE_INTERVAL)
         .keep_alive_timeout(HEADER_TIMEOUT);
     builder
@@ -242,14 +245,21 @@ async fn run<C: Future<Output = hyper::Result<()>>>(
 /// nothing, not even for its preface.
 struct Activity {
     open: Cell<usize>,
+    /// One more for each stream that has become a connection of another protocol.
+    tunnels: InUse,
     had_any: Cell<bool>,
-    /// When `open` changed last.
+    /// When there was last a request, as far as is known.
     since: Cell<Instant>,
 }
 
 impl Activity {
     fn new() -> Self {
-        Self { open: Cell::new(0), had_any: Cell::new(false), since: Cell::new(Instant::now()) }
+        Self {
+            open: Cell::new(0),
+            tunnels: InUse::default(),
+            had_any: Cell::new(false),
+            since: Cell::new(Instant::now()),
+        }
     }
 
     fn open(self: &Rc<Self>) -> OpenRequest {
@@ -262,7 +272,10 @@ impl Activity {
     async fn idle(&self) {
         loop {
             let patience = if self.had_any.get() { IDLE_TIMEOUT } else { HEADER_TIMEOUT };
-            let is_open = self.open.get() > 0;
+            let is_open = self.open.get() > 0 || self.tunnels.is_shared();
+            if is_open {
+                self.since.set(Instant::now());
+            }
             let deadline = if is_open { Instant::now() } else { self.since.get() } + patience;
             if !is_open && deadline <= Instant::now() {
                 return;

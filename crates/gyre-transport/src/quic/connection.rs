@@ -271,6 +271,10 @@ impl Shared {
     async fn read(self: Rc<Self>, mut receive: RecvStream) {
         let id: StreamId = receive.id().into();
         loop {
+            let body = self.state.borrow().bodies.get(&id).cloned();
+            if let Some(body) = body {
+                body.room().await;
+            }
             let result = match receive.read_chunk(READ_BYTES, true).await {
                 Ok(Some(chunk)) => self.h3.borrow_mut().handle_stream(Instant::now(), id, chunk.bytes, false),
                 Ok(None) => {

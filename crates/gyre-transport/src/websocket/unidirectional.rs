@@ -75,8 +75,8 @@ pub fn serve(
     if connect.as_ref().is_some_and(|connect| decode_connect_request(connect).is_err()) {
         return status(StatusCode::BAD_REQUEST, "malformed connect request\n");
     }
-    let Some(upgrade) = upgrade(&mut request) else {
-        return status(StatusCode::BAD_REQUEST, "WebSocket needs HTTP/1.1 here\n");
+    let Some((upgrade, body)) = upgrade(&mut request) else {
+        return status(StatusCode::BAD_REQUEST, "no way from here to WebSocket\n");
     };
     let frames = WireForm { deflate: compression.map(|compression| compression.deflate), ..FORM };
     let form = if settings.joins_pushes { LINES } else { frames };
@@ -101,7 +101,7 @@ pub fn serve(
             tokio::task::spawn_local(connection.run(received));
         }
     });
-    handshake.response()
+    handshake.response(body)
 }
 
 fn open(

@@ -4,6 +4,7 @@
 
 mod certificate;
 mod deadlines;
+mod extended_connect;
 mod grpc;
 mod http;
 mod server;

@@ -30,7 +30,7 @@ impl World {
 }
 
 /// An independent WebSocket client.
-pub(crate) struct Client<S>(WebSocketStream<S>);
+pub(crate) struct Client<S>(pub(crate) WebSocketStream<S>);
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
     async fn open(
@@ -53,7 +53,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
         self
     }
 
-    async fn send(&mut self, text: &str) {
+    pub(crate) async fn send(&mut self, text: &str) {
         self.0.send(Message::text(text)).await.unwrap();
     }
 
@@ -67,14 +67,14 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
         timeout(PATIENCE, self.0.next()).await.unwrap().unwrap().unwrap()
     }
 
-    async fn text(&mut self) -> String {
+    pub(crate) async fn text(&mut self) -> String {
         match self.next().await {
             Message::Text(text) => text.to_string(),
             other => panic!("not a text: {other:?}"),
         }
     }
 
-    async fn close_frame(&mut self) -> (u16, String) {
+    pub(crate) async fn close_frame(&mut self) -> (u16, String) {
         match self.next().await {
             Message::Close(Some(frame)) => (frame.code.into(), frame.reason.to_string()),
             other => panic!("not a close frame: {other:?}"),
