@@ -1,6 +1,7 @@
 //! Checks and chores of the workspace.
 //!
-//! `cargo xtask ci` is what people and CI run: format, crate floors, lints, tests, documentation, fuzzing, and the browser test.
+//! `cargo xtask ci` is what people and CI run: format, crate floors, lints, tests, documentation, fuzzing,
+//! Autobahn's cases, and the browser test.
 //! A step that needs what the machine lacks and cannot install is skipped loudly.
 
 mod browser;
@@ -22,8 +23,9 @@ fn main() -> ExitCode {
         Some("floors") => report(&[("floors", floors::check())]),
         Some("fuzz") => report(&[("fuzz", fuzz::run_all())]),
         Some("browser") => report(&[("browser", browser::test())]),
+        Some("autobahn") => report(&[("autobahn", autobahn())]),
         _ => {
-            eprintln!("usage: cargo xtask ci | floors | fuzz | browser");
+            eprintln!("usage: cargo xtask ci | floors | fuzz | autobahn | browser");
             ExitCode::FAILURE
         }
     }
@@ -32,13 +34,14 @@ fn main() -> ExitCode {
 type Step = (&'static str, fn() -> Outcome);
 
 fn ci() -> ExitCode {
-    let steps: [Step; 7] = [
+    let steps: [Step; 8] = [
         ("format", || cargo(&["fmt", "--all", "--check"])),
         ("floors", floors::check),
         ("lints", || cargo(&["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"])),
         ("tests", || cargo(&["test", "--workspace"])),
         ("documentation", documentation),
         ("fuzz", fuzz::run_all),
+        ("autobahn", autobahn),
         ("browser", browser::test),
     ];
     let mut outcomes = Vec::new();
@@ -71,6 +74,14 @@ fn documentation() -> Outcome {
     let mut command = Command::new("cargo");
     command.args(["doc", "--workspace", "--no-deps", "--quiet"]).env("RUSTDOCFLAGS", flags);
     run(&mut command)
+}
+
+/// Autobahn's WebSocket cases. Its program needs Python 2.7, so no package client of today installs it.
+fn autobahn() -> Outcome {
+    if std::env::var_os("AUTOBAHN").is_none() {
+        return Outcome::Skipped("AUTOBAHN does not name Autobahn's program wstest".into());
+    }
+    cargo(&["test", "--package", "gyre-transport", "--lib", "autobahn", "--", "--ignored"])
 }
 
 fn cargo(arguments: &[&str]) -> Outcome {

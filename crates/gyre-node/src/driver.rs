@@ -12,7 +12,7 @@ use std::{
 
 use gyre_core::{
     channel::{ChannelName, MapRetention},
-    hub::{Joined, Slot, Subscriber},
+    hub::{Activation, Delta, Joined, Slot, Subscriber},
     ports::{Answer, EngineError, History, HistoryFilter, PresenceEvent},
     rules::{self, Now},
     session::{
@@ -41,11 +41,7 @@ impl ShardState {
                 Output::Push(push) => self.send(slot, |form| form.push(&push).ok()),
                 Output::Ping => self.send(slot, |form| Some(form.ping())),
                 Output::Finish => self.refuse(slot),
-                Output::Activate { channel, activation } => {
-                    if let Some(place) = self.place(slot, &channel) {
-                        self.hub.activate(place, activation, &mut self.connections);
-                    }
-                }
+                Output::Activate { channel, activation } => self.activate(slot, channel, activation),
                 Output::Effect(id, effect) => {
                     if let Some(outcome) = self.execute(slot, id, effect, now) {
                         let Some(connection) = self.connections.at_mut(slot) else { return Ok(()) };
@@ -54,6 +50,15 @@ impl ShardState {
                     }
                 }
             }
+        }
+    }
+
+    fn activate(&mut self, slot: Slot, channel: ChannelName, activation: Activation) {
+        let Some(place) = self.place(slot, &channel) else { return };
+        let waits_for_patches = matches!(activation.delta, Delta::KeysLater);
+        self.hub.activate(place, activation, &mut self.connections);
+        if waits_for_patches {
+            self.begin_patches_later(slot, channel);
         }
     }
 

@@ -107,6 +107,22 @@ impl ShardState {
         self.answer(slot, id, poll_once(Box::pin(work)))
     }
 
+    /// Lets a subscriber of a map without positions have patches once everything has been delivered that the state it has
+    /// read may be newer than.
+    pub(crate) fn begin_patches_later(&mut self, slot: Slot, channel: ChannelName) {
+        let Some(generation) = self.connections.at_mut(slot).map(|connection| connection.generation) else {
+            return;
+        };
+        let connection = ConnectionId { slot, generation };
+        self.node.directory.mailboxes()[self.index].run(Box::new(move |shard| {
+            if shard.connections.get_mut(connection).is_some()
+                && let Some(place) = shard.place(slot, &channel)
+            {
+                shard.hub.begin_patches(place);
+            }
+        }));
+    }
+
     fn follow_map(
         &mut self,
         slot: Slot,

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use gyre_core::{
     channel::ChannelName,
-    hub::{Slot, Subscriber},
+    hub::{Holding, Slot, Subscriber},
     ports::{ChannelEvent, TrackRequest},
     rules::Now,
     session::{Effect, Outcome},
@@ -33,9 +33,9 @@ impl ShardState {
                 });
                 Some(Outcome::TrackVerified(verified.collect()))
             }
-            Effect::Track { channel, keys } => {
+            Effect::Track { channel, keys, delta } => {
                 for (key, version) in &keys {
-                    self.keyed.track(&channel, key, slot, *version);
+                    self.keyed.track(&channel, key, slot, Holding::named(*version, delta));
                 }
                 node.polls.track(&channel, &keys, self.index);
                 None
@@ -56,7 +56,10 @@ impl ShardState {
     pub(crate) fn deliver_polled(&mut self, channel: &ChannelName, event: ChannelEvent) {
         match event {
             ChannelEvent::Publication(publication) | ChannelEvent::DeltaPublication(publication) => {
-                self.deliver_key(channel, publication)
+                self.deliver_key(channel, publication, None)
+            }
+            ChannelEvent::DeltaChange { publication, base } => {
+                self.deliver_key(channel, publication, Some(base))
             }
             // Versions count anew, or updates were lost on the way: everybody has to begin again.
             ChannelEvent::Lost => {
@@ -69,8 +72,13 @@ impl ShardState {
         }
     }
 
-    fn deliver_key(&mut self, channel: &ChannelName, publication: Arc<Publication>) {
-        let ended = self.keyed.deliver(channel, publication.clone(), &mut self.connections);
+    fn deliver_key(
+        &mut self,
+        channel: &ChannelName,
+        publication: Arc<Publication>,
+        base: Option<Arc<Publication>>,
+    ) {
+        let ended = self.keyed.deliver(channel, publication.clone(), base, &mut self.connections);
         self.settle_deliveries();
         for slot in ended {
             self.with_session(slot, |session, _| {

@@ -70,6 +70,8 @@ struct Key {
     /// Shards with a connection that tracks it, one bit each.
     shards: u64,
     version: u64,
+    /// The newest update, kept where the next one may be a patch against it.
+    newest: Option<Arc<Publication>>,
     /// Of the data, where this server counts versions.
     content: Option<u64>,
     /// The oldest version that somebody holds who has not been served since.
@@ -169,7 +171,8 @@ impl Polls {
         known.wanted_from = None;
         known.skips_turn = true;
         let publication = Publication { key: key.into(), data, version, ..Publication::default() };
-        self.deliver(&channel, publication);
+        let update = known.update(publication, &channel.options);
+        self.deliver(&channel, update);
     }
 
     fn find(&self, name: &ChannelName) -> Option<Arc<Channel>> {
@@ -177,8 +180,8 @@ impl Polls {
     }
 
     /// To be called under the channel's lock, so that its versions stay in order.
-    fn deliver(&self, channel: &Channel, publication: Publication) {
-        self.directory.deliver(&channel.name, ChannelEvent::Publication(Arc::new(publication)));
+    fn deliver(&self, channel: &Channel, update: ChannelEvent) {
+        self.directory.deliver(&channel.name, update);
     }
 
     /// The life of a channel: asks in turn, and at once where prompted, until nobody is subscribed any more.
@@ -274,7 +277,8 @@ impl Polls {
         let PolledItem { key, data, version, removed } = item;
         if removed {
             keys.remove(&*key);
-            return self.deliver(channel, Publication { key, removed, ..Publication::default() });
+            let removal = Publication { key, removed, ..Publication::default() };
+            return self.deliver(channel, ChannelEvent::Publication(Arc::new(removal)));
         }
         let is_newer = match channel.options.versions {
             Versions::Backend => version > known.version,
@@ -290,8 +294,9 @@ impl Polls {
         // A known version is news to whoever holds none; one from before the newest is none.
         let is_current = channel.options.versions == Versions::Ours || version == known.version;
         if is_newer || (is_current && known.wanted_from.is_some()) {
-            let version = known.version;
-            self.deliver(channel, Publication { key, data, version, ..Publication::default() });
+            let publication = Publication { key, data, version: known.version, ..Publication::default() };
+            let update = known.update(publication, &channel.options);
+            self.deliver(channel, update);
         }
     }
 
@@ -303,6 +308,7 @@ impl Polls {
         state.epoch = epoch.clone();
         for key in state.keys.values_mut() {
             key.version = 0;
+            key.newest = None;
             key.content = None;
             // Who waited begins again as well.
             key.wanted_from = None;
@@ -325,6 +331,28 @@ impl Polls {
 impl std::fmt::Debug for Polls {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Polls").field("channels", &lock(&self.channels).len()).finish_non_exhaustive()
+    }
+}
+
+impl Key {
+    /// The event that tells of an update, with the one before it where patches may be made. One version has one data for
+    /// all: whoever holds it is sent patches against just that.
+    fn update(&mut self, publication: Publication, options: &SharedPollOptions) -> ChannelEvent {
+        if !options.delta {
+            return ChannelEvent::Publication(Arc::new(publication));
+        }
+        match self.newest.take() {
+            Some(newest) if newest.version == publication.version => {
+                ChannelEvent::Publication(self.newest.insert(newest).clone())
+            }
+            before => {
+                let publication = self.newest.insert(Arc::new(publication)).clone();
+                match before {
+                    Some(base) => ChannelEvent::DeltaChange { publication, base },
+                    None => ChannelEvent::Publication(publication),
+                }
+            }
+        }
     }
 }
 

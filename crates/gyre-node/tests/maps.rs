@@ -1,5 +1,9 @@
-//! Whatever happens between subscribing to a map and following it, a client ends up with what the store holds.
+//! Whatever happens between subscribing to a map and following it, a client ends up with what the store holds; with delta,
+//! out of patches that each have their base.
 #![expect(clippy::unwrap_used, reason = "in a test a panic is the report")]
+
+#[path = "../../gyre-core/src/delta/apply.rs"]
+mod patch_reader;
 
 use std::{
     cell::RefCell,
@@ -44,6 +48,7 @@ struct Seen {
     unrecoverable: u64,
     insufficient: u64,
     removals: u64,
+    patches: u64,
 }
 
 /// What the server wrote to the client.
@@ -91,6 +96,8 @@ struct Client {
     wire: Rc<RefCell<Wire>>,
     phase: Phase,
     keys: BTreeMap<String, Value>,
+    /// With delta, the text of each key as it was received.
+    texts: Option<BTreeMap<String, Vec<u8>>>,
     offset: u64,
     epoch: String,
     last_id: u64,
@@ -114,6 +121,7 @@ struct World {
 fn namespace(retention: MapRetention) -> Arc<ChannelOptions> {
     Arc::new(ChannelOptions {
         subscribe: SubscribeRights { client: true, anonymous: true },
+        allow_delta_fossil: true,
         kind: SubscriptionKind::Map,
         map: Some(MapOptions {
             retention,
@@ -152,7 +160,7 @@ fn rules() -> Rules {
 }
 
 impl World {
-    fn new(channel: &'static str, seed: u64) -> Self {
+    fn new(channel: &'static str, seed: u64, has_delta: bool) -> Self {
         let mut generator = StdRng::seed_from_u64(seed);
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
         let directory = Arc::new(Directory::new(1));
@@ -175,7 +183,7 @@ impl World {
         let info = NodeInfo { uid: "uid".into(), name: "node".into(), version: "0".into() };
         let node = Node::new(info, rules(), ports, directory, runtime.handle().clone());
         let shard = SimulatedShard::new(&node, 0);
-        let client = Client::connect(&shard);
+        let client = Client::connect(&shard, has_delta);
         let (last_value, seen) = (0, Seen::default());
         Self { generator, node, engine, shard, time, channel, client, last_value, seen, _runtime: runtime }
     }
@@ -208,6 +216,12 @@ impl World {
             96 => self.unsubscribe(),
             97 | 98 => {
                 self.shard.local().release(self.client.id);
+                // The SDK does so after some errors, and comes back to where it was all the same.
+                if self.generator.random_bool(0.5)
+                    && let Some(texts) = &mut self.client.texts
+                {
+                    texts.clear();
+                }
                 self.client.reconnect(&self.shard);
             }
             _ if self.generator.random_bool(0.3) => {
@@ -224,9 +238,11 @@ impl World {
 
     fn publish(&mut self) {
         self.last_value += 1;
-        let data = Payload::json(self.last_value.to_string());
-        let key = self.any_key().into();
-        now(self.node.map_publish(self.channel, MapPublishRequest { key, data, ..Default::default() }));
+        let text = format!(r#"{{"text":"some quite long and constant text","n":{}}}"#, self.last_value);
+        let (key, data) = (self.any_key().into(), Payload::json(text));
+        let delta = self.generator.random_bool(0.8);
+        let request = MapPublishRequest { key, data, delta, ..Default::default() };
+        now(self.node.map_publish(self.channel, request));
     }
 
     fn remove(&mut self, key: &str) {
@@ -240,7 +256,7 @@ impl World {
         }
         let Client { phase, offset, epoch, .. } = &self.client;
         let (channel, limit) = (self.channel, self.generator.random_range(0..5));
-        let request = match phase {
+        let mut request = match phase {
             Phase::Live => return,
             Phase::Start => json!({"channel": channel, "type": 1, "phase": 2, "limit": limit}),
             Phase::State { cursor } => json!({"channel": channel, "type": 1, "phase": 2, "limit": limit,
@@ -250,6 +266,9 @@ impl World {
                 "offset": offset, "epoch": epoch, "recover": is_recovering})
             }
         };
+        if self.client.texts.is_some() {
+            request["delta"] = "fossil".into();
+        }
         self.client.waits_for = Some(self.client.last_id + 1);
         self.client.send(&self.shard, &json!({"subscribe": request}));
         self.read();
@@ -302,11 +321,19 @@ fn now<T: std::fmt::Debug>(answer: gyre_node::ops::ApiAnswer<T>) -> T {
 }
 
 impl Client {
-    fn connect(shard: &SimulatedShard) -> Self {
+    fn connect(shard: &SimulatedShard, has_delta: bool) -> Self {
         let (id, wire) = open(shard);
-        let (keys, phase) = (BTreeMap::new(), Phase::Start);
-        let mut client =
-            Self { id, wire, phase, keys, offset: 0, epoch: String::new(), last_id: 0, waits_for: None };
+        let mut client = Self {
+            id,
+            wire,
+            phase: Phase::Start,
+            keys: BTreeMap::new(),
+            texts: has_delta.then(BTreeMap::new),
+            offset: 0,
+            epoch: String::new(),
+            last_id: 0,
+            waits_for: None,
+        };
         client.send(shard, &json!({"connect": {}}));
         client
     }
@@ -323,6 +350,7 @@ impl Client {
         *self = Self {
             phase: Phase::Start,
             keys: BTreeMap::new(),
+            texts: self.texts.is_some().then(BTreeMap::new),
             offset: 0,
             epoch: String::new(),
             wire: self.wire.clone(),
@@ -379,11 +407,14 @@ impl Client {
             self.offset = result["offset"].as_u64().unwrap_or(0);
         }
         for entry in result["state"].as_array().into_iter().flatten() {
-            self.keys.insert(entry["key"].as_str().unwrap().into(), entry["data"].clone());
+            assert!(entry["delta"].is_null(), "{entry}");
+            let value = self.data_of(entry, seen);
+            self.keys.insert(entry["key"].as_str().unwrap().into(), value);
         }
         for publication in result["publications"].as_array().into_iter().flatten() {
             self.apply(publication, seen);
         }
+        assert_eq!(result["delta"] == true, self.texts.is_some(), "{result}");
         let offset = result["offset"].as_u64().unwrap_or(0);
         self.phase = match (result["phase"].as_i64(), result["cursor"].as_str()) {
             (None, _) => {
@@ -413,12 +444,30 @@ impl Client {
             self.offset = offset;
         }
         let key = publication["key"].as_str().unwrap();
+        let value = self.data_of(publication, seen);
         if publication["removed"] == true {
             seen.removals += 1;
             self.keys.remove(key);
         } else {
-            self.keys.insert(key.into(), publication["data"].clone());
+            self.keys.insert(key.into(), value);
         }
+    }
+
+    /// What an entry or change says of its key. With delta it is text to be parsed, of removals too, or a patch.
+    fn data_of(&mut self, publication: &Value, seen: &mut Seen) -> Value {
+        let Some(texts) = &mut self.texts else { return publication["data"].clone() };
+        let key = publication["key"].as_str().unwrap();
+        let mut text = publication["data"].as_str().unwrap().as_bytes().to_vec();
+        if publication["delta"] == true {
+            seen.patches += 1;
+            text = patch_reader::apply(&texts[key], &text).unwrap();
+        }
+        let value = serde_json::from_slice(&text).unwrap();
+        match publication["removed"] == true {
+            true => texts.remove(key),
+            false => texts.insert(key.into(), text),
+        };
+        value
     }
 }
 
@@ -443,17 +492,19 @@ fn open(shard: &SimulatedShard) -> (ConnectionId, Rc<RefCell<Wire>>) {
 
 /// Runs worlds of all three modes: publications, removals, ends of keys, clearing, lost connections and unsubscribing
 /// fall between the pages of a client, which is compared with the store whenever everything has arrived. Every offset is
-/// checked on its way, and what the test is about has to happen often.
+/// checked on its way, and what the test is about has to happen often. Clients with delta apply every patch to what they
+/// hold, and some have forgotten that when they come back.
 #[test]
 fn client_ends_up_with_the_state_of_the_store() {
-    for (channel, has_stream) in [("rec:m", true), ("eph:m", false), ("per:m", true)] {
+    let channels = [("rec:m", true), ("eph:m", false), ("per:m", true)];
+    for ((channel, has_stream), has_delta) in channels.into_iter().flat_map(|c| [(c, false), (c, true)]) {
         let mut total = Seen::default();
         for seed in 0..100 {
-            let world = World::new(channel, seed);
+            let world = World::new(channel, seed, has_delta);
             let seen = match std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| world.run())) {
                 Ok(seen) => seen,
                 Err(failure) => {
-                    eprintln!("{channel}, seed {seed}");
+                    eprintln!("{channel}, delta {has_delta}, seed {seed}");
                     std::panic::resume_unwind(failure);
                 }
             };
@@ -464,9 +515,19 @@ fn client_ends_up_with_the_state_of_the_store() {
             total.unrecoverable += seen.unrecoverable;
             total.insufficient += seen.insufficient;
             total.removals += seen.removals;
+            total.patches += seen.patches;
         }
-        let Seen { live, recovered, state_pages, stream_pages, unrecoverable, insufficient, removals } =
-            total;
+        let Seen {
+            live,
+            recovered,
+            state_pages,
+            stream_pages,
+            unrecoverable,
+            insufficient,
+            removals,
+            patches,
+        } = total;
+        assert!(if has_delta { patches > 500 } else { patches == 0 }, "{channel} {total:?}");
         assert!([live, state_pages, removals, insufficient].iter().all(|&n| n > 80), "{channel} {total:?}");
         assert!(unrecoverable > 5, "{channel} {total:?}");
         let of_streams = [recovered, stream_pages];

@@ -4,6 +4,7 @@ mod map;
 mod name;
 mod namespaces;
 mod options;
+mod pattern;
 mod permission;
 mod shared_poll;
 
@@ -11,5 +12,6 @@ pub use map::*;
 pub use name::ChannelName;
 pub use namespaces::{NameParts, Namespaces};
 pub use options::*;
+pub use pattern::{ChannelPattern, PatternError};
 pub use permission::Asker;
 pub use shared_poll::*;

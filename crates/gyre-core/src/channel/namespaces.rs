@@ -6,7 +6,7 @@ use std::{sync::Arc, time::Duration};
 
 use hashbrown::HashMap;
 
-use crate::channel::ChannelOptions;
+use crate::channel::{ChannelOptions, ChannelPattern};
 
 /// Namespaces and naming rules: one immutable value, replaced whole on reload.
 #[derive(Clone, Debug)]
@@ -15,6 +15,9 @@ pub struct Namespaces {
     pub without_namespace: Arc<ChannelOptions>,
     /// `channel.namespaces`, by name.
     pub named: HashMap<Box<str>, Arc<ChannelOptions>>,
+    /// `channel.patterns`: the patterns of namespaces that have one, those without variables first; `None` unless
+    /// patterns are on. Then a name that begins with a slash belongs to the pattern it matches, or to none.
+    pub patterns: Option<Vec<(ChannelPattern, Arc<ChannelOptions>)>>,
     /// `channel.private_prefix`, default `$`; empty disables private channels.
     pub private_prefix: Box<str>,
     /// `channel.namespace_boundary`, default `:`; empty disables namespaces.
@@ -32,6 +35,7 @@ impl Default for Namespaces {
         Self {
             without_namespace: Arc::default(),
             named: HashMap::new(),
+            patterns: None,
             private_prefix: "$".into(),
             namespace_boundary: ":".into(),
             user_boundary: "#".into(),
@@ -53,8 +57,11 @@ pub struct NameParts<'a> {
 }
 
 impl Namespaces {
-    /// Takes a name apart.
+    /// Takes a name apart. One that patterns are for has no parts.
     pub fn parts<'a>(&self, channel: &'a str) -> NameParts<'a> {
+        if self.patterns_for(channel).is_some() {
+            return NameParts { namespace: "", rest: channel, is_private: false };
+        }
         let stripped = match &*self.private_prefix {
             "" => None,
             prefix => channel.strip_prefix(prefix),
@@ -69,10 +76,19 @@ impl Namespaces {
 
     /// The options of a channel; `None` if its namespace is not configured.
     pub fn options(&self, channel: &str) -> Option<&Arc<ChannelOptions>> {
+        if let Some(patterns) = self.patterns_for(channel) {
+            let found = patterns.iter().find(|(pattern, _)| pattern.matches(channel));
+            return found.map(|(_, options)| options);
+        }
         match self.parts(channel).namespace {
             "" => Some(&self.without_namespace),
             namespace => self.named.get(namespace),
         }
+    }
+
+    /// The patterns, if the name is one of those they are for.
+    fn patterns_for(&self, channel: &str) -> Option<&[(ChannelPattern, Arc<ChannelOptions>)]> {
+        self.patterns.as_deref().filter(|_| channel.starts_with('/'))
     }
 
     /// How long the engine keeps a channel's position.

@@ -23,6 +23,9 @@ pub struct SharedPollOptions {
     pub expired_extra_delay: Duration,
     /// `publish_enabled`: the application may publish versions itself.
     pub publish_enabled: bool,
+    /// Updates may go out as patches: the newest data of every tracked key is kept. One copy for the node, and no more
+    /// than the backend has answered.
+    pub delta: bool,
 }
 
 /// Who counts the versions of keys.

@@ -10,6 +10,7 @@ mod fossil;
 use std::sync::Arc;
 
 use gyre_protocol::{Payload, Publication};
+use hashbrown::HashMap;
 
 pub use fossil::patch;
 
@@ -17,11 +18,11 @@ pub use fossil::patch;
 pub const FOSSIL: &str = "fossil";
 
 /// The publication with a patch against `base` for data; `None` if the patch would not be shorter than the data. Removals
-/// are never patched.
+/// are never patched, nor is anything against no data, which JSON carries as `null`.
 ///
 /// Spec: centrifugal.dev, "Delta compression in channels"
 pub fn patched(base: &Publication, publication: &Publication) -> Option<Publication> {
-    if publication.removed || base.removed {
+    if publication.removed || base.removed || base.data.is_empty() {
         return None;
     }
     let patch = patch(base.data.bytes(), publication.data.bytes())?;
@@ -35,6 +36,18 @@ pub fn chained(publications: &[Arc<Publication>]) -> Vec<Arc<Publication>> {
         .windows(2)
         .map(|pair| patched(&pair[0], &pair[1]).map_or_else(|| pair[1].clone(), Arc::new));
     publications.iter().take(1).cloned().chain(rest).collect()
+}
+
+/// The same of changes of a map: each but the first of its key as a patch against the one of the key before it.
+pub fn chained_by_key(changes: &[Arc<Publication>]) -> Vec<Arc<Publication>> {
+    let mut last: HashMap<&str, &Arc<Publication>> = HashMap::new();
+    let mut links = Vec::with_capacity(changes.len());
+    for change in changes {
+        let base = last.insert(&change.key, change);
+        let link = base.and_then(|base| patched(base, change));
+        links.push(link.map_or_else(|| change.clone(), Arc::new));
+    }
+    links
 }
 
 #[cfg(test)]
@@ -67,6 +80,28 @@ mod tests {
         assert!(chained(&[]).is_empty());
     }
 
+    /// Every key of a map has a chain of its own, which its removal ends.
+    #[test]
+    fn keys_have_their_own_chains() {
+        let change = |key: &str, n: Option<u32>| {
+            let text = n.map_or_else(String::new, |n| format!("\"some quite long and constant text {n}\""));
+            let data = Payload::new(text);
+            Arc::new(Publication { key: key.into(), data, removed: n.is_none(), ..Publication::default() })
+        };
+        let changes =
+            [("a", Some(1)), ("b", Some(2)), ("a", Some(3)), ("a", None), ("a", Some(4)), ("b", Some(5))];
+        let changes = changes.map(|(key, n)| change(key, n));
+        let chain = chained_by_key(&changes);
+        assert_eq!(
+            chain.iter().map(|link| link.delta).collect::<Vec<_>>(),
+            [false, false, true, false, false, true]
+        );
+        for (at, base) in [(2, 0), (5, 1)] {
+            let data = apply::apply(changes[base].data.bytes(), chain[at].data.bytes()).unwrap();
+            assert_eq!(&data[..], changes[at].data.bytes());
+        }
+    }
+
     /// A removal has no data to be patched, and is no base.
     #[test]
     fn removals_are_not_patched() {
@@ -75,5 +110,6 @@ mod tests {
         assert!(patched(&data, &data).is_some());
         assert_eq!(patched(&data, &removal), None);
         assert_eq!(patched(&removal, &data), None);
+        assert_eq!(patched(&Publication::default(), &data), None, "nothing is no base either");
     }
 }

@@ -14,11 +14,20 @@ pub(super) struct Fanout {
     push: Push,
     /// The channel's number, for those who know it by that.
     id: u32,
-    wants_patch: bool,
-    /// What those who may be sent a patch have received last.
-    base: Option<Arc<Publication>>,
+    base: Base,
     patch: Patch,
     frames: Frames,
+}
+
+/// What a patch may be made against.
+#[derive(Debug)]
+enum Base {
+    /// The publisher wants none.
+    Unwanted,
+    /// What those who may be sent a patch have received last, if anything.
+    Last(Option<Arc<Publication>>),
+    /// The publication of the key before this one.
+    OfKey(Arc<Publication>),
 }
 
 /// Whether a patch was made.
@@ -53,25 +62,28 @@ struct FrameKey {
 struct Frames(Vec<(FrameKey, Option<Bytes>)>);
 
 impl Fanout {
-    /// An event to be delivered where the publication before it was `base`; `None` if it says that events were lost.
+    /// An event to be delivered where the publication before it was `last`; `None` if it says that events were lost.
     pub(super) fn new(
         channel: &ChannelName,
         id: u32,
         event: ChannelEvent,
-        base: Option<Arc<Publication>>,
+        last: Option<Arc<Publication>>,
     ) -> Option<Self> {
-        let wants_patch = matches!(event, ChannelEvent::DeltaPublication(_));
-        let body = match event {
-            ChannelEvent::Publication(publication) | ChannelEvent::DeltaPublication(publication) => {
-                PushBody::Publication(publication)
+        let (body, base) = match event {
+            ChannelEvent::Publication(publication) => (PushBody::Publication(publication), Base::Unwanted),
+            ChannelEvent::DeltaPublication(publication) => {
+                (PushBody::Publication(publication), Base::Last(last))
             }
-            ChannelEvent::Join(info) => PushBody::Join(info),
-            ChannelEvent::Leave(info) => PushBody::Leave(info),
+            ChannelEvent::DeltaChange { publication, base } => {
+                (PushBody::Publication(publication), Base::OfKey(base))
+            }
+            ChannelEvent::Join(info) => (PushBody::Join(info), Base::Unwanted),
+            ChannelEvent::Leave(info) => (PushBody::Leave(info), Base::Unwanted),
             ChannelEvent::Lost => return None,
         };
         let push = Push { channel: channel.as_shared().clone(), id: 0, body };
         let (patch, frames) = (Patch::Untried, Frames::default());
-        Some(Self { push, id, wants_patch, base, patch, frames })
+        Some(Self { push, id, base, patch, frames })
     }
 
     /// The publication, unless it is a join or leave.
@@ -84,9 +96,20 @@ impl Fanout {
 
     /// The publication as it was delivered, to be looked at later.
     pub(super) fn held(&self, publication: &Arc<Publication>) -> ChannelEvent {
-        match self.wants_patch {
-            true => ChannelEvent::DeltaPublication(publication.clone()),
-            false => ChannelEvent::Publication(publication.clone()),
+        let publication = publication.clone();
+        match &self.base {
+            Base::Unwanted => ChannelEvent::Publication(publication),
+            Base::Last(_) => ChannelEvent::DeltaPublication(publication),
+            Base::OfKey(base) => ChannelEvent::DeltaChange { publication, base: base.clone() },
+        }
+    }
+
+    /// What a patch would be made against.
+    pub(super) fn base(&self) -> Option<&Publication> {
+        match &self.base {
+            Base::Unwanted => None,
+            Base::Last(last) => last.as_deref(),
+            Base::OfKey(base) => Some(base),
         }
     }
 
@@ -115,8 +138,7 @@ impl Fanout {
     }
 
     fn patched(&self) -> Option<Push> {
-        let base = self.base.as_deref().filter(|_| self.wants_patch)?;
-        let publication = delta::patched(base, self.publication()?)?;
+        let publication = delta::patched(self.base()?, self.publication()?)?;
         Some(Push { body: PushBody::Publication(Arc::new(publication)), ..self.push.clone() })
     }
 }

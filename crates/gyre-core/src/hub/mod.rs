@@ -16,9 +16,9 @@ use gyre_protocol::{Publication, StreamPosition};
 use hashbrown::HashMap;
 use slab::Slab;
 
-pub use deflate::Deflate;
-pub use keyed::KeyedHub;
-pub use wire::{Direction, Framing, WireForm};
+pub use deflate::{Deflate, WINDOW_BITS_MAX, WINDOW_BITS_MIN};
+pub use keyed::{Holding, KeyedHub};
+pub use wire::{Direction, Framing, WireForm, websocket_frame};
 
 use crate::{channel::ChannelName, filter::Filter, ports::ChannelEvent};
 use fanout::{Content, Fanout};
@@ -71,6 +71,10 @@ enum DeltaState {
     Baseless,
     /// Yes.
     Based,
+    /// Of a map: not yet.
+    KeysBaseless,
+    /// Of a map: yes, against what each key was before.
+    KeysBased,
 }
 
 /// How a subscription goes on once the client has been told of it.
@@ -96,6 +100,14 @@ pub enum Delta {
     Full,
     /// The client has received this publication last, with the reply.
     From(Arc<Publication>),
+    /// A map with a position, up to which the client holds what every key was; of keys whose last change is not after
+    /// the offset `since` this is not certain, and their next publication is sent in full.
+    Keys {
+        /// 0 if the client has received all keys.
+        since: u64,
+    },
+    /// A map without positions: everything is sent in full until [`Hub::begin_patches`].
+    KeysLater,
 }
 
 /// What may pass to a subscriber.
@@ -111,6 +123,15 @@ pub enum Gate {
     Positioned(StreamPosition),
     /// Publications that match a filter.
     Filtered(Box<Filtered>),
+    /// Publications that follow a position, of a map whose client has received a part of the keys only.
+    Resumed(Box<Resumed>),
+}
+
+/// Where the client of a map was, and where it came back; see [`Delta::Keys`].
+#[derive(Debug)]
+pub struct Resumed {
+    position: StreamPosition,
+    since: u64,
 }
 
 /// What passes a filter. Publications that do not match move the position all the same.
@@ -251,7 +272,8 @@ impl Hub {
         match &self.channels[place.channel as usize].subscribers[place.index as usize].gate {
             Gate::Positioned(position) => Some(position),
             Gate::Filtered(filtered) => filtered.position.as_ref(),
-            _ => None,
+            Gate::Resumed(resumed) => Some(&resumed.position),
+            Gate::Closed | Gate::Open | Gate::Buffering(_) => None,
         }
     }
 
@@ -265,6 +287,15 @@ impl Hub {
     /// Opens the gate at that place, and delivers what was held back meanwhile.
     pub fn activate(&mut self, place: Place, activation: Activation, outbox: &mut impl Outbox) {
         self.channels[place.channel as usize].activate(place.index as usize, activation, outbox);
+    }
+
+    /// The subscriber at that place ([`Delta::KeysLater`]) holds by now what every key was before what is delivered from
+    /// here on.
+    pub fn begin_patches(&mut self, place: Place) {
+        let subscriber = &mut self.channels[place.channel as usize].subscribers[place.index as usize];
+        if subscriber.delta == DeltaState::KeysBaseless {
+            subscriber.delta = DeltaState::KeysBased;
+        }
     }
 
     /// Delivers an event to the channel's subscribers.
@@ -300,15 +331,16 @@ impl Channel {
         let Activation { position, delta, filter, is_compact } = activation;
         let subscriber = &mut self.subscribers[index];
         subscriber.is_compact = is_compact;
-        let held = match std::mem::replace(&mut subscriber.gate, Gate::new(position, filter)) {
+        let held = match std::mem::replace(&mut subscriber.gate, Gate::new(position, filter, &delta)) {
             Gate::Buffering(buffer) if buffer.has_overflowed => {
                 return outbox.lost(subscriber.slot, &self.name);
             }
             Gate::Buffering(buffer) => buffer.held,
             _ => Vec::new(),
         };
+        subscriber.delta = DeltaState::of_keys(&delta);
         let (has_delta, mut received) = match delta {
-            Delta::Off => (false, None),
+            Delta::Off | Delta::Keys { .. } | Delta::KeysLater => (false, None),
             Delta::Full => (true, None),
             Delta::From(publication) => (true, Some(publication)),
         };
@@ -316,21 +348,26 @@ impl Channel {
             let Some(mut fanout) = Fanout::new(&self.name, self.id, event, received.clone()) else {
                 return outbox.lost(subscriber.slot, &self.name);
             };
-            subscriber.delta = DeltaState::after(has_delta, received.is_some());
+            if has_delta {
+                subscriber.delta = DeltaState::after(received.is_some());
+            }
             match subscriber.offer(&self.name, &mut fanout, outbox) {
                 Admission::Send => received = fanout.publication().cloned(),
                 Admission::Gap => return,
                 Admission::Skip | Admission::Buffer => {}
             }
         }
-        self.keeps_last |= has_delta;
-        if has_delta && self.last.is_none() {
+        if !has_delta {
+            return;
+        }
+        self.keeps_last = true;
+        if self.last.is_none() {
             // As long as there is none, nobody is marked as having received it.
             self.last.clone_from(&received);
         }
         let is_last =
             received.zip(self.last.as_ref()).is_some_and(|(received, last)| is_same(&received, last));
-        subscriber.delta = DeltaState::after(has_delta, is_last);
+        subscriber.delta = DeltaState::after(is_last);
     }
 }
 
@@ -340,22 +377,31 @@ fn is_same(a: &Arc<Publication>, b: &Arc<Publication>) -> bool {
 }
 
 impl DeltaState {
-    fn after(has_delta: bool, is_based: bool) -> Self {
-        match (has_delta, is_based) {
-            (false, _) => Self::Off,
-            (true, false) => Self::Baseless,
-            (true, true) => Self::Based,
+    /// Of a subscriber with delta, by whether it has received the last publication.
+    fn after(has_received: bool) -> Self {
+        if has_received { Self::Based } else { Self::Baseless }
+    }
+
+    /// Of a map, where it does not depend on what was received last.
+    fn of_keys(delta: &Delta) -> Self {
+        match delta {
+            Delta::Keys { .. } => Self::KeysBased,
+            Delta::KeysLater => Self::KeysBaseless,
+            Delta::Off | Delta::Full | Delta::From(_) => Self::Off,
         }
     }
 }
 
 impl Gate {
     /// The gate of an active subscriber.
-    fn new(position: Option<StreamPosition>, filter: Option<Box<Filter>>) -> Self {
-        match (position, filter) {
-            (position, Some(filter)) => Self::Filtered(Box::new(Filtered { filter, position })),
-            (Some(position), None) => Self::Positioned(position),
-            (None, None) => Self::Open,
+    fn new(position: Option<StreamPosition>, filter: Option<Box<Filter>>, delta: &Delta) -> Self {
+        match (position, filter, delta) {
+            (position, Some(filter), _) => Self::Filtered(Box::new(Filtered { filter, position })),
+            (Some(position), None, &Delta::Keys { since: since @ 1.. }) => {
+                Self::Resumed(Box::new(Resumed { position, since }))
+            }
+            (Some(position), None, _) => Self::Positioned(position),
+            (None, None, _) => Self::Open,
         }
     }
 }
@@ -418,27 +464,36 @@ impl Subscriber {
     fn offer(&mut self, channel: &ChannelName, fanout: &mut Fanout, outbox: &mut impl Outbox) -> Admission {
         let admission = self.admit(fanout);
         match admission {
-            Admission::Send => match fanout.frame(outbox.form(self.slot), self.content(), self.is_compact) {
-                Some(frame) => outbox.send(self.slot, frame),
-                None => {
-                    outbox.inappropriate(self.slot);
-                    return Admission::Gap;
+            Admission::Send => {
+                let content = self.content(fanout);
+                match fanout.frame(outbox.form(self.slot), content, self.is_compact) {
+                    Some(frame) => outbox.send(self.slot, frame),
+                    None => {
+                        outbox.inappropriate(self.slot);
+                        return Admission::Gap;
+                    }
                 }
-            },
+            }
             Admission::Skip | Admission::Buffer => {}
             Admission::Gap => outbox.lost(self.slot, channel),
         }
-        if self.delta != DeltaState::Off && fanout.publication().is_some() {
-            self.delta = DeltaState::after(true, admission == Admission::Send);
+        if matches!(self.delta, DeltaState::Baseless | DeltaState::Based) && fanout.publication().is_some() {
+            self.delta = DeltaState::after(admission == Admission::Send);
         }
         admission
     }
 
-    fn content(&self) -> Content {
-        match self.delta {
-            DeltaState::Off => Content::Plain,
-            DeltaState::Baseless => Content::Full,
-            DeltaState::Based => Content::Patch,
+    fn content(&self, fanout: &Fanout) -> Content {
+        match (self.delta, &self.gate) {
+            (DeltaState::Off, _) => Content::Plain,
+            (DeltaState::Baseless | DeltaState::KeysBaseless, _) => Content::Full,
+            // Whatever is not after that was not received in this session.
+            (DeltaState::KeysBased, Gate::Resumed(resumed))
+                if fanout.base().is_none_or(|base| base.offset <= resumed.since) =>
+            {
+                Content::Full
+            }
+            (DeltaState::Based | DeltaState::KeysBased, _) => Content::Patch,
         }
     }
 
@@ -446,7 +501,9 @@ impl Subscriber {
     fn admit(&mut self, fanout: &Fanout) -> Admission {
         let Some(publication) = fanout.publication() else {
             return match (&self.gate, self.join_leave) {
-                (Gate::Open | Gate::Positioned(_) | Gate::Filtered(_), true) => Admission::Send,
+                (Gate::Open | Gate::Positioned(_) | Gate::Filtered(_) | Gate::Resumed(_), true) => {
+                    Admission::Send
+                }
                 _ => Admission::Skip,
             };
         };
@@ -455,6 +512,7 @@ impl Subscriber {
             Gate::Closed => Admission::Skip,
             Gate::Positioned(position) => follow(position, publication),
             Gate::Filtered(filtered) => filtered.admit(publication),
+            Gate::Resumed(resumed) => follow(&mut resumed.position, publication),
             Gate::Buffering(buffer) => {
                 if buffer.held.len() < buffer.max {
                     buffer.held.push(fanout.held(publication));
@@ -473,7 +531,7 @@ impl Subscriber {
             Gate::Open | Gate::Closed => {}
             Gate::Buffering(buffer) => buffer.has_overflowed = true,
             Gate::Filtered(filtered) if filtered.position.is_none() && !self.keeps_state => {}
-            Gate::Positioned(_) | Gate::Filtered(_) => outbox.lost(self.slot, channel),
+            Gate::Positioned(_) | Gate::Filtered(_) | Gate::Resumed(_) => outbox.lost(self.slot, channel),
         }
     }
 }

@@ -80,17 +80,6 @@ impl WireForm {
         self.frame(|out| self.encoding.encode_reply(reply, &self.options(), out))
     }
 
-    /// One frame of messages that were made as lines of a byte stream (JSON, [`Framing::Stream`]).
-    pub fn joined<'a>(&self, lines: impl Iterator<Item = &'a [u8]>) -> Bytes {
-        let frame = self.frame(|out| {
-            lines.for_each(|line| out.extend_from_slice(line));
-            out.pop();
-            Ok(())
-        });
-        // Nothing is encoded, so nothing can fail.
-        frame.unwrap_or_default()
-    }
-
     /// The frame of a ping.
     pub fn ping(&self) -> Bytes {
         Bytes::from_static(match (self.framing, self.encoding) {
@@ -133,13 +122,7 @@ impl WireForm {
         }
         match (self.framing, self.encoding) {
             (Framing::WebSocket, _) => {
-                let compressed =
-                    self.deflate.and_then(|deflate| deflate.compress(&frame[start..], HEADER_BYTES_MAX));
-                let first = self.first_byte() | if compressed.is_some() { RSV1 } else { 0 };
-                if let Some(compressed) = compressed {
-                    (frame, start) = (compressed, HEADER_BYTES_MAX);
-                }
-                start = put_websocket_header_before(&mut frame, start, first);
+                return Ok(websocket_message(self.first_byte(), frame, start, self.deflate));
             }
             (Framing::Stream, Encoding::Json) => frame.push(b'\n'),
             (Framing::Stream, Encoding::Protobuf) => {}
@@ -148,6 +131,27 @@ impl WireForm {
         }
         Ok(Bytes::from(frame).slice(start..))
     }
+}
+
+/// One WebSocket frame of any bytes: `first` is its first byte with FIN bit and opcode.
+///
+/// Spec: RFC 6455 section 5.2
+pub fn websocket_frame(first: u8, payload: &[u8], deflate: Option<Deflate>) -> Bytes {
+    let mut frame = Vec::with_capacity(HEADER_BYTES_MAX + payload.len());
+    frame.resize(HEADER_BYTES_MAX, 0);
+    frame.extend_from_slice(payload);
+    websocket_message(first, frame, HEADER_BYTES_MAX, deflate)
+}
+
+/// Compresses what follows `start` where that is agreed on and worth it, and puts a header before it.
+fn websocket_message(first: u8, mut frame: Vec<u8>, mut start: usize, deflate: Option<Deflate>) -> Bytes {
+    let compressed = deflate.and_then(|deflate| deflate.compress(&frame[start..], HEADER_BYTES_MAX));
+    let first = first | if compressed.is_some() { RSV1 } else { 0 };
+    if let Some(compressed) = compressed {
+        (frame, start) = (compressed, HEADER_BYTES_MAX);
+    }
+    start = put_websocket_header_before(&mut frame, start, first);
+    Bytes::from(frame).slice(start..)
 }
 
 /// Makes an event of what follows `end`; returns where it starts. A carriage return would end the line: JSON has raw
@@ -251,21 +255,6 @@ mod tests {
         assert_eq!(grpc.ping(), &[0; 5][..]);
         let ping = form(Encoding::Json, Framing::EventStream, both, false).ping();
         assert_eq!(ping, "data: {}\n\n");
-    }
-
-    /// Lines become one text message with line ends between them only.
-    #[test]
-    fn lines_are_joined() {
-        let form = WireForm {
-            encoding: Encoding::Json,
-            framing: Framing::WebSocket,
-            direction: Direction::Unidirectional,
-            ascii: false,
-            deflate: None,
-        };
-        let lines = [&b"{\"a\":1}\n"[..], b"{}\n"];
-        assert_eq!(form.joined(lines.into_iter()), &b"\x81\x0a{\"a\":1}\n{}"[..]);
-        assert_eq!(form.joined(lines[1..].iter().copied()), &b"\x81\x02{}"[..]);
     }
 
     /// Header and length prefix sit right before the body at every size class, read back by hand.

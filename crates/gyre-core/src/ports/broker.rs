@@ -16,6 +16,14 @@ pub enum ChannelEvent {
     Publication(Arc<Publication>),
     /// A publication whose publisher wants it delivered as a patch where possible ([`PublishOptions::delta`]).
     DeltaPublication(Arc<Publication>),
+    /// The same of a key that was there already ([`super::NewEntry::delta`]): the patch is made against the publication of
+    /// the key before it, which comes along, because nobody on the way keeps those of every key.
+    DeltaChange {
+        /// The change.
+        publication: Arc<Publication>,
+        /// What the key was until then.
+        base: Arc<Publication>,
+    },
     /// Someone subscribed.
     Join(Arc<ClientInfo>),
     /// Someone left.

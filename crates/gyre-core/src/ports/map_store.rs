@@ -24,7 +24,7 @@ pub struct NewEntry {
     pub key_mode: KeyMode,
     /// See [`super::PublishOptions::idempotency_key`].
     pub idempotency_key: Box<str>,
-    /// Deliver as a delta to those who asked for it.
+    /// Deliver as a delta to those who asked for it: as [`super::ChannelEvent::DeltaChange`], unless the key is new.
     pub delta: bool,
     /// An entry whose version is not above the key's is not published; 0 is off, and leaves the key's version as it is.
     pub version: u64,

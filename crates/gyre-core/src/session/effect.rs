@@ -196,6 +196,8 @@ pub enum Effect {
         channel: ChannelName,
         /// Keys and versions.
         keys: Vec<(Box<str>, u64)>,
+        /// Updates may go out as patches.
+        delta: bool,
     },
     /// Deliver keys no longer. No outcome.
     Untrack {

@@ -21,8 +21,9 @@ use super::{
 };
 use crate::{
     channel::{Asker, ChannelName, ChannelOptions, MapOptions},
+    delta,
     filter::Filter,
-    hub::Activation,
+    hub::{Activation, Delta},
     ports::{EngineError, History, HistoryFilter, MapState, StateFilter},
     rules::Context,
     stream::{continues, is_recovered},
@@ -43,9 +44,13 @@ pub(crate) struct CatchUp {
     data: Payload,
     /// Only entries and changes that match are told.
     filter: Option<Box<Filter>>,
+    /// Changes go out as patches, and in JSON all data as strings, from the first page on.
+    delta: bool,
     deliver_joins: bool,
     /// The position of the first page, or the one the client named: what follows it comes from the stream.
     frozen: Option<StreamPosition>,
+    /// The client has been told the whole state, the kept page included.
+    has_state: bool,
     /// The stream's top at the first request for it, so that a busy stream is not paged for ever.
     stream_end: Option<u64>,
     /// The last page of state, which goes out with the live reply.
@@ -99,6 +104,24 @@ impl CatchUp {
     fn told(&self, mut publications: Vec<Arc<Publication>>) -> Vec<Arc<Publication>> {
         publications.retain(|publication| self.lets(publication));
         publications
+    }
+
+    /// How changes go on as patches. The client is not asked what it holds, but only told what it is sent: what it kept of
+    /// an earlier session may be gone, or be of a time without delta.
+    ///
+    /// Spec-deviation: the reference makes patches against what a client that comes back held when it left.
+    fn live_delta(&self) -> Delta {
+        let has_stream = self.map().is_some_and(|map| map.retention.stream().is_some());
+        match (self.delta, has_stream, self.has_state) {
+            (false, ..) => Delta::Off,
+            (true, true, true) => Delta::Keys { since: 0 },
+            (true, true, false) => {
+                Delta::Keys { since: self.frozen.as_ref().map_or(0, |frozen| frozen.offset) }
+            }
+            (true, false, true) => Delta::KeysLater,
+            // Followed without its state, a map says nothing of what the client holds.
+            (true, false, false) => Delta::Off,
+        }
     }
 
     fn has_timed_out(&self, now: Instant, factor: u32) -> bool {
@@ -203,11 +226,13 @@ impl Session {
             started: cx.now.instant,
             data: granted.grant.data,
             filter: granted.filter,
+            delta: negotiated.delta,
             deliver_joins: negotiated.push_join_leave,
             frozen: match &wanted.step {
                 Step::State { .. } => None,
                 Step::Stream { since } | Step::Live { since } => Some(since.clone()),
             },
+            has_state: false,
             stream_end: None,
             page: Vec::new(),
             options: granted.options,
@@ -271,6 +296,7 @@ impl Session {
         let page: Vec<_> = entries.into_iter().filter(is_told).collect();
         let has_stream = catch_up.map().is_some_and(|map| map.retention.stream().is_some());
         let is_last = cursor.is_empty();
+        catch_up.has_state |= is_last;
         if is_last && !has_stream {
             catch_up.page = page;
             return self.map_live(cx, command, None);
@@ -285,6 +311,8 @@ impl Session {
             cursor,
             epoch: frozen.epoch,
             offset: frozen.offset,
+            // Told with every page, because it is what makes strings of the data.
+            delta: catch_up.delta,
             state: page,
             ..SubscribeResult::default()
         };
@@ -312,6 +340,7 @@ impl Session {
             phase: PHASE_STREAM,
             offset: history.publications.last().map_or(since.offset, |last| last.offset),
             epoch: history.top.epoch,
+            delta: catch_up.delta,
             publications: catch_up.told(history.publications),
             ..SubscribeResult::default()
         };
@@ -367,7 +396,12 @@ impl Session {
         let state = std::mem::replace(&mut subscription.state, SubscriptionState::Active);
         let SubscriptionState::CatchUp(catch_up) = state else { return };
         let position = history.as_ref().map(|history| history.top.clone());
-        let publications = history.map_or_else(Vec::new, |history| catch_up.told(history.publications));
+        let delta = catch_up.live_delta();
+        let has_delta = !matches!(delta, Delta::Off);
+        let mut publications = history.map_or_else(Vec::new, |history| catch_up.told(history.publications));
+        if has_delta {
+            publications = delta::chained_by_key(&publications);
+        }
         let told = position.clone().or(catch_up.frozen).unwrap_or_default();
         let result = SubscribeResult {
             // Spec-deviation: the reference never tells that a map subscription expires.
@@ -379,12 +413,13 @@ impl Session {
             publications,
             state: catch_up.page,
             data: catch_up.data,
+            delta: has_delta,
             was_recovering: command.is_recovering,
             recovered: command.is_recovering,
             ..SubscribeResult::default()
         };
         self.reply(command.id, ReplyBody::Subscribe(Box::new(result)));
-        let activation = Activation { position, filter: catch_up.filter, ..Activation::default() };
+        let activation = Activation { position, delta, filter: catch_up.filter, ..Activation::default() };
         self.let_flow(cx, &command.channel, activation);
         if let Some(subscription) = self.live().and_then(|live| live.subscriptions.get(&command.channel))
             && subscription.features.presence

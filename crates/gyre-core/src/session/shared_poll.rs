@@ -30,6 +30,8 @@ pub(super) const REFRESH_UNTRACK: i32 = 2;
 #[derive(Debug)]
 pub(crate) struct Tracked {
     options: Arc<SharedPollOptions>,
+    /// Updates may go out as patches.
+    delta: bool,
     /// Unix time at which the signature of each expires.
     keys: HashMap<Box<str>, Option<i64>, foldhash::fast::RandomState>,
 }
@@ -70,7 +72,8 @@ impl Session {
         granted: Grant,
         options: Arc<SharedPollOptions>,
     ) {
-        let tracked = Tracked { options: options.clone(), keys: HashMap::default() };
+        let delta = granted.wishes.delta && options.delta;
+        let tracked = Tracked { options: options.clone(), delta, keys: HashMap::default() };
         let Some(live) = self.live_mut() else { return };
         let subscription = Subscription {
             state: SubscriptionState::Polled(Box::new(tracked)),
@@ -104,8 +107,9 @@ impl Session {
         if expire_at.is_some() {
             live.timers.start_tick(&cx.now, &cx.rules.limits, jitter);
         }
+        let delta = self.tracked_mut(channel).is_some_and(|tracked| tracked.delta);
         let expiry = expiry(expire_at, &cx.now);
-        let result = SubscribeResult { kind: KIND_SHARED_POLL, expiry, ..result };
+        let result = SubscribeResult { kind: KIND_SHARED_POLL, expiry, delta, ..result };
         self.reply(id, ReplyBody::Subscribe(Box::new(result)));
     }
 
@@ -160,6 +164,7 @@ impl Session {
             tracked.keys.insert(key.clone(), expiries.get(batch).copied().flatten());
             versions.insert(key, version);
         }
+        let delta = tracked.delta;
         let mut dropped = Vec::new();
         for key in unwanted {
             tracked.keys.remove(&key);
@@ -172,7 +177,7 @@ impl Session {
         if !dropped.is_empty() {
             self.effect(Effect::Untrack { channel: channel.clone(), keys: dropped });
         }
-        self.effect(Effect::Track { channel, keys: versions.into_iter().collect() });
+        self.effect(Effect::Track { channel, keys: versions.into_iter().collect(), delta });
         let jitter = self.jitter;
         if let Some(live) = self.live_mut() {
             live.timers.start_tick(&cx.now, &cx.rules.limits, jitter);

@@ -455,7 +455,7 @@ pub(super) struct Negotiated {
     pub(super) push_join_leave: bool,
     positioned: bool,
     recoverable: bool,
-    delta: bool,
+    pub(super) delta: bool,
     channel_compaction: bool,
 }
 

@@ -10,8 +10,8 @@ use std::{
 use gyre_core::{
     channel::{ChannelName, MapRetention},
     ports::{
-        EngineError, History, HistoryFilter, KeyMode, MapPublished, MapState, NewEntry, StateFilter,
-        Suppression,
+        ChannelEvent, EngineError, History, HistoryFilter, KeyMode, MapPublished, MapState, NewEntry,
+        StateFilter, Suppression,
     },
 };
 use gyre_protocol::{Epoch, Publication, StreamPosition};
@@ -49,7 +49,7 @@ struct Entry {
 #[derive(Debug)]
 pub(super) struct Change {
     /// What is to be delivered: the change, after the removal of an old value whose time had passed.
-    pub(super) deliver: Vec<Arc<Publication>>,
+    pub(super) deliver: Vec<ChannelEvent>,
     pub(super) published: MapPublished,
 }
 
@@ -58,7 +58,7 @@ pub(super) struct Change {
 pub(super) struct Ended {
     pub(super) channel: ChannelName,
     /// To be delivered while the stripe is still locked.
-    pub(super) removals: Vec<Arc<Publication>>,
+    pub(super) removals: Vec<ChannelEvent>,
     #[expect(dead_code, reason = "only dropped, when no lock is held")]
     retained: Option<Box<Retained>>,
 }
@@ -126,8 +126,11 @@ impl Map {
             },
             now,
         );
-        self.set(publication.clone(), version, now);
-        deliver.push(publication);
+        let before = self.set(publication.clone(), version, now);
+        deliver.push(match before.filter(|_| new.delta) {
+            Some(base) => ChannelEvent::DeltaChange { publication, base },
+            None => ChannelEvent::Publication(publication),
+        });
         Ok(self.made(deliver))
     }
 
@@ -195,8 +198,13 @@ impl Map {
         }
     }
 
-    /// Puts a publication into state, and its end into the agenda.
-    fn set(&mut self, publication: Arc<Publication>, version: Version, now: Instant) {
+    /// Puts a publication into state, and its end into the agenda; what the key was before.
+    fn set(
+        &mut self,
+        publication: Arc<Publication>,
+        version: Version,
+        now: Instant,
+    ) -> Option<Arc<Publication>> {
         let expires = self.key_end(now);
         let key: Arc<str> = Arc::from(&*publication.key);
         let old = self.entries.remove(&key);
@@ -204,11 +212,10 @@ impl Map {
             self.agenda.remove(&(at, key.clone()));
         }
         self.agenda.extend(expires.map(|at| (at, key.clone())));
-        let version = match version.number {
-            0 => old.and_then(|old| old.version),
-            _ => Some(Box::new(version)),
-        };
+        let (before, known) = old.map_or((None, None), |old| (Some(old.publication), old.version));
+        let version = if version.number == 0 { known } else { Some(Box::new(version)) };
         self.entries.insert(key, Entry { publication, expires, version });
+        before
     }
 
     /// Lets the time to live of a key begin again.
@@ -234,18 +241,18 @@ impl Map {
     }
 
     /// Takes a key out whose time has passed, though no sweep has come by yet.
-    fn remove_if_ended(&mut self, key: &str, now: Instant) -> Option<Arc<Publication>> {
+    fn remove_if_ended(&mut self, key: &str, now: Instant) -> Option<ChannelEvent> {
         self.entries.get(key).filter(|entry| entry.has_ended(now))?;
         self.take(key, now)
     }
 
     /// Takes a key out of state, and puts its removal into the stream.
-    fn take(&mut self, key: &str, now: Instant) -> Option<Arc<Publication>> {
+    fn take(&mut self, key: &str, now: Instant) -> Option<ChannelEvent> {
         let (key, entry) = self.entries.remove_entry(key)?;
         if let Some(at) = entry.expires {
             self.agenda.remove(&(at, key));
         }
-        Some(self.append(removal_of(&entry.publication), now))
+        Some(ChannelEvent::Publication(self.append(removal_of(&entry.publication), now)))
     }
 
     /// Gives a change its place in the stream, if there is one.
@@ -256,11 +263,11 @@ impl Map {
         }
     }
 
-    fn made(&self, deliver: Vec<Arc<Publication>>) -> Change {
+    fn made(&self, deliver: Vec<ChannelEvent>) -> Change {
         Change { deliver, published: MapPublished { position: self.position(), suppressed: None } }
     }
 
-    fn suppressed(&self, deliver: Vec<Arc<Publication>>, reason: Suppression) -> Change {
+    fn suppressed(&self, deliver: Vec<ChannelEvent>, reason: Suppression) -> Change {
         let published = MapPublished { position: self.position(), suppressed: Some(reason) };
         Change { deliver, published }
     }

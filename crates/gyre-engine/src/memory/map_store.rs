@@ -1,20 +1,18 @@
 //! The port of maps, filled by the memory engine.
 
-use std::{sync::Arc, time::Instant};
+use std::time::Instant;
 
+use super::{
+    MemoryEngine, Stripe,
+    epochs::Epochs,
+    map::{Change, Map},
+};
 use gyre_core::{
     channel::{ChannelName, MapRetention},
     ports::{
         Answer, ChannelEvent, EngineError, History, HistoryFilter, MapPublished, MapState, MapStore,
         NewEntry, StateFilter, Suppression,
     },
-};
-use gyre_protocol::Publication;
-
-use super::{
-    MemoryEngine, Stripe,
-    epochs::Epochs,
-    map::{Change, Map},
 };
 
 impl Stripe {
@@ -62,9 +60,9 @@ impl MemoryEngine {
     }
 
     /// Delivers changes of a map. To be called under the stripe's lock.
-    pub(super) fn deliver_changes(&self, channel: &ChannelName, changes: Vec<Arc<Publication>>) {
+    pub(super) fn deliver_changes(&self, channel: &ChannelName, changes: Vec<ChannelEvent>) {
         for change in changes {
-            self.sink.deliver(channel, ChannelEvent::Publication(change));
+            self.sink.deliver(channel, change);
         }
     }
 }

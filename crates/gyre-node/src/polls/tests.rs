@@ -43,6 +43,7 @@ impl World {
             shutdown_delay: Duration::ZERO,
             expired_extra_delay: Duration::ZERO,
             publish_enabled: true,
+            delta: true,
         });
         Self { polls, directory, questions, options }
     }
@@ -75,7 +76,10 @@ impl World {
         let mut batch = VecDeque::new();
         poll_fn(|cx| self.directory.mailboxes()[0].poll_drain(cx, &mut batch)).await;
         let event = |message| match message {
-            Message::Event(_, ChannelEvent::Publication(p)) => (p.key.to_string(), p.version),
+            Message::Event(
+                _,
+                ChannelEvent::Publication(p) | ChannelEvent::DeltaChange { publication: p, .. },
+            ) => (p.key.to_string(), p.version),
             Message::Event(_, ChannelEvent::Lost) => (String::new(), 0),
             _ => panic!("polls deliver updates of keys and losses"),
         };
@@ -118,6 +122,43 @@ async fn whoever_is_behind_is_served() {
     world.track(&channel, "k", 0);
     world.answer(&[("k", 0)], "", &[("k", "", 7)]).await;
     assert_eq!(world.delivered().await, news("k", 0), "the removal");
+}
+
+/// A newer version brings the one before it along, and a version that is delivered again is what it was the first time;
+/// where there is no delta nothing is kept. Shown by what the shard is sent.
+#[tokio::test]
+async fn updates_bring_their_bases() {
+    for delta in [true, false] {
+        let mut world = World::new(Versions::Backend);
+        world.options = Arc::new(SharedPollOptions { delta, ..(*world.options).clone() });
+        let (channel, _) = world.join("p");
+        let mut sent = Vec::new();
+        for (held, data, version) in [(0, "1", 5), (3, "another", 5), (5, "2", 6)] {
+            world.track(&channel, "k", held);
+            if version == 6 {
+                world.polls.publish(&channel, "k", Payload::json(data), version, &Epoch::default());
+            } else {
+                world.answer(&[("k", held)], "", &[("k", data, version)]).await;
+            }
+            let mut batch = VecDeque::new();
+            poll_fn(|cx| world.directory.mailboxes()[0].poll_drain(cx, &mut batch)).await;
+            for message in batch {
+                sent.push(match message {
+                    Message::Event(_, ChannelEvent::Publication(p)) => (p.data.clone(), None),
+                    Message::Event(_, ChannelEvent::DeltaChange { publication: p, base }) => {
+                        (p.data.clone(), Some(base.data.clone()))
+                    }
+                    _ => panic!("only versions were made"),
+                });
+            }
+        }
+        let of = Payload::json;
+        let expected = match delta {
+            true => [(of("1"), None), (of("1"), None), (of("2"), Some(of("1")))],
+            false => [(of("1"), None), (of("another"), None), (of("2"), None)],
+        };
+        assert_eq!(sent, expected);
+    }
 }
 
 /// Without versions of the backend's, data that has changed is a new version, and the same data is the old one.

@@ -496,7 +496,7 @@ fn channel_compaction() {
 }
 
 /// Goal: on JSON, delta form is text without epoch; on Protobuf nothing changes. Method: full data, a patch, a
-/// removal and a publication with offset 1, as a push and within a subscribe result.
+/// removal, a key without data and a publication with offset 1, as a push and within a subscribe result.
 #[test]
 fn delta_form() {
     let delta = EncodeOptions { delta: true, ..Default::default() };
@@ -517,6 +517,10 @@ fn delta_form() {
         (
             Publication { key: "k".into(), removed: true, offset: 9, ..Default::default() },
             r#"{"data":"null","offset":9,"key":"k","removed":true}"#,
+        ),
+        (
+            Publication { key: "k".into(), offset: 9, ..Default::default() },
+            r#"{"data":"null","offset":9,"key":"k"}"#,
         ),
         (
             Publication { data: Payload::new("1"), offset: 1, epoch: Epoch::new("e"), ..Default::default() },

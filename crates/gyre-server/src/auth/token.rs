@@ -1,4 +1,4 @@
-//! Makes tokens: for the `gentoken` and `gensubtoken` commands and for development mode.
+//! Makes tokens, for the `gentoken` and `gensubtoken` commands.
 
 use std::time::Duration;
 

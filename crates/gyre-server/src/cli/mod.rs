@@ -1,12 +1,17 @@
 //! The command line.
 
+mod flags;
+mod generate;
 mod run;
+mod tokens;
 
 use std::path::PathBuf;
 
 use clap::{Parser, Subcommand};
 
+use flags::Flags;
 pub use run::main;
+use tokens::Subject;
 
 /// A real-time messaging server: WebTransport, WebSocket, Centrifugo's protocol, API and configuration.
 #[derive(Debug, Parser)]
@@ -20,15 +25,8 @@ pub struct Arguments {
     /// Development server on localhost with its own certificate; open to everyone who can reach it
     #[arg(long)]
     dev: bool,
-    /// Host to listen on
-    #[arg(short, long = "http_server.address", alias = "address", value_name = "HOST")]
-    address: Option<String>,
-    /// Port to listen on
-    #[arg(short, long = "http_server.port", alias = "port", value_name = "PORT")]
-    port: Option<u16>,
-    /// trace, debug, info, warn, error or none
-    #[arg(long = "log.level", value_name = "LEVEL")]
-    log_level: Option<String>,
+    #[command(flatten)]
+    flags: Flags,
 }
 
 #[derive(Debug, Subcommand)]
@@ -40,6 +38,54 @@ enum Command {
         /// Fail on unknown keys as well
         #[arg(short, long)]
         strict: bool,
+    },
+    /// Write a minimal configuration with fresh secrets to the file named by --config
+    Genconfig,
+    /// Write a configuration with every key and its value to the file named by --config
+    Defaultconfig {
+        /// Configuration whose values replace the defaults
+        #[arg(short, long, value_name = "FILE")]
+        base: Option<PathBuf>,
+        /// Print instead of writing
+        #[arg(short, long)]
+        dry_run: bool,
+    },
+    /// Print every key as an environment variable
+    Defaultenv {
+        /// Configuration whose values replace the defaults
+        #[arg(short, long, value_name = "FILE")]
+        base: Option<PathBuf>,
+        /// Leave out variables that hold nothing, zero or false
+        #[arg(long)]
+        base_non_zero_only: bool,
+    },
+    /// Make a connection token
+    Gentoken {
+        #[command(flatten)]
+        subject: Subject,
+    },
+    /// Make a subscription token
+    Gensubtoken {
+        #[command(flatten)]
+        subject: Subject,
+        /// Channel it allows
+        #[arg(short = 's', long, default_value = "")]
+        channel: String,
+    },
+    /// Check a connection token
+    Checktoken {
+        /// The token
+        token: String,
+    },
+    /// Check a subscription token
+    Checksubtoken {
+        /// The token
+        token: String,
+    },
+    /// Print a script that completes commands in a shell
+    Completion {
+        /// bash, elvish, fish, powershell or zsh
+        shell: clap_complete::Shell,
     },
     /// Print the version
     Version,

@@ -2,7 +2,7 @@
 
 use std::{env, path::PathBuf, process::ExitCode};
 
-use clap::Parser;
+use clap::{CommandFactory, Parser};
 use serde_json::Value;
 use tokio::{
     runtime::Runtime,
@@ -10,7 +10,7 @@ use tokio::{
 };
 use tracing_subscriber::{EnvFilter, layer::SubscriberExt, util::SubscriberInitExt};
 
-use super::{Arguments, Command};
+use super::{Arguments, Command, generate, tokens};
 use crate::{
     config::{self, Environment, Loaded, Problem, Sources},
     dev::{Development, DevelopmentError, StateLocations, run_clock},
@@ -23,28 +23,74 @@ const DEFAULT_FILE: &str = "config.json";
 /// The program.
 pub fn main() -> ExitCode {
     let arguments = Arguments::parse();
-    match arguments.command {
-        Some(Command::Version) => {
-            println!("Gyre v{}", env!("CARGO_PKG_VERSION"));
-            ExitCode::SUCCESS
-        }
-        Some(Command::Checkconfig { strict }) => check_config(&arguments, strict),
-        Some(Command::Serve) | None => serve(&arguments),
+    match &arguments.command {
+        None | Some(Command::Serve) => serve(&arguments),
+        Some(Command::Checkconfig { strict }) => check_config(&arguments, *strict),
+        Some(command) => match help(&arguments, command) {
+            Ok(text) => {
+                print!("{text}");
+                ExitCode::SUCCESS
+            }
+            Err(message) => {
+                println!("{message}");
+                ExitCode::FAILURE
+            }
+        },
     }
 }
 
+/// Runs a command that needs no server; returns what it prints, or why it failed.
+fn help(arguments: &Arguments, command: &Command) -> Result<String, String> {
+    let target = || arguments.config.clone().unwrap_or_else(|| PathBuf::from(DEFAULT_FILE));
+    let resolved = || loaded(sources(arguments)).map(|loaded| loaded.resolved);
+    match command {
+        Command::Serve | Command::Checkconfig { .. } => Ok(String::new()),
+        Command::Version => Ok(format!("Gyre v{}\n", env!("CARGO_PKG_VERSION"))),
+        Command::Genconfig => {
+            generate::write_new(&target(), &generate::minimal()?)?;
+            Ok(String::new())
+        }
+        Command::Defaultconfig { base, dry_run } => {
+            let tree = loaded(based_on(base.as_ref()))?.raw.to_tree();
+            match dry_run {
+                true => generate::format_of(&target())?.write(&tree),
+                false => generate::write_new(&target(), &tree).map(|()| String::new()),
+            }
+        }
+        Command::Defaultenv { base, base_non_zero_only } => {
+            let lines = loaded(based_on(base.as_ref()))?.raw.to_environment(*base_non_zero_only);
+            Ok(lines.join("\n") + "\n")
+        }
+        Command::Gentoken { subject } => tokens::generate(&resolved()?, subject, None),
+        Command::Gensubtoken { subject, channel } => tokens::generate(&resolved()?, subject, Some(channel)),
+        Command::Checktoken { token } => tokens::check_connection(&resolved()?, token),
+        Command::Checksubtoken { token } => tokens::check_subscription(&resolved()?, token),
+        Command::Completion { shell } => {
+            let mut script = Vec::new();
+            clap_complete::generate(*shell, &mut Arguments::command(), "gyre", &mut script);
+            String::from_utf8(script).map_err(|error| error.to_string())
+        }
+    }
+}
+
+/// Only a file that is named, and neither environment nor flags.
+fn based_on(file: Option<&PathBuf>) -> Sources {
+    Sources { file: file.cloned(), ..Sources::default() }
+}
+
+fn loaded(sources: Sources) -> Result<Loaded, String> {
+    config::load(&sources).map_err(|problems| {
+        let problems: Vec<_> = problems.iter().map(|problem| format!("\n  {problem}")).collect();
+        format!("the configuration cannot be used:{}", problems.concat())
+    })
+}
+
 fn sources(arguments: &Arguments) -> Sources {
-    let mut flags = Vec::new();
-    let mut flag =
-        |path: &str, value: Option<Value>| flags.extend(value.map(|value| (path.to_owned(), value)));
-    flag("http_server.address", arguments.address.clone().map(Value::from));
-    flag("http_server.port", arguments.port.map(Value::from));
-    flag("log.level", arguments.log_level.clone().map(Value::from));
     Sources {
         file: Some(arguments.config.clone().unwrap_or_else(|| PathBuf::from(DEFAULT_FILE))),
         may_be_missing: true,
         environment: Environment::new(env::vars()),
-        flags,
+        flags: arguments.flags.0.clone(),
         defaults_below: Value::Null,
     }
 }

@@ -31,6 +31,24 @@ pub fn parse(text: &str) -> Option<Duration> {
     if text.is_empty() { None } else { Duration::try_from_secs_f64((total * 1e9).round() / 1e9).ok() }
 }
 
+/// Writes a duration in the same form: `168h0m0s`, `1m30s`, `1.5s`, `300ms`, `0s`.
+pub fn format(duration: Duration) -> String {
+    let (seconds, nanos) = (duration.as_secs(), duration.subsec_nanos());
+    let decimal = |whole: u64, part: u32, digits: usize, unit: &str| match part {
+        0 => format!("{whole}{unit}"),
+        _ => format!("{whole}.{}{unit}", format!("{part:0digits$}").trim_end_matches('0')),
+    };
+    match (seconds, nanos) {
+        (0, 0) => "0s".into(),
+        (0, 0..1_000) => format!("{nanos}ns"),
+        (0, 1_000..1_000_000) => decimal(u64::from(nanos / 1_000), nanos % 1_000, 3, "us"),
+        (0, _) => decimal(u64::from(nanos / 1_000_000), nanos % 1_000_000, 6, "ms"),
+        (0..60, _) => decimal(seconds, nanos, 9, "s"),
+        (60..3600, _) => format!("{}m{}", seconds / 60, decimal(seconds % 60, nanos, 9, "s")),
+        _ => format!("{}h{}m{}", seconds / 3600, seconds / 60 % 60, decimal(seconds % 60, nanos, 9, "s")),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -45,6 +63,26 @@ mod tests {
         }
         for text in ["25", "", "s", "1d", "-1s", "1s2", "1..5s"] {
             assert_eq!(parse(text), None, "{text}");
+        }
+    }
+
+    /// Written as Go writes them, and read back.
+    #[test]
+    fn durations_are_read_back() {
+        let cases = [
+            ("168h0m0s", 604_800_000_000_000),
+            ("1m30s", 90_000_000_000),
+            ("1.5s", 1_500_000_000),
+            ("300ms", 300_000_000),
+            ("1.25ms", 1_250_000),
+            ("7us", 7_000),
+            ("3ns", 3),
+            ("0s", 0),
+        ];
+        for (text, nanos) in cases {
+            let duration = Duration::from_nanos(nanos);
+            assert_eq!(format(duration), text);
+            assert_eq!(parse(text), Some(duration), "{text}");
         }
     }
 }

@@ -11,7 +11,7 @@ use super::{
     source,
 };
 
-const PREFIXES: [&str; 2] = ["CENTRIFUGO_", "GYRE_"];
+pub(super) const PREFIXES: [&str; 2] = ["CENTRIFUGO_", "GYRE_"];
 
 /// The variables that concern the server, by their name without prefix.
 #[derive(Clone, Debug, Default)]

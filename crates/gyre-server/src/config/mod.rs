@@ -13,6 +13,7 @@ pub mod schema;
 mod source;
 mod unavailable;
 mod validate;
+mod write;
 
 use std::{fmt, path::PathBuf};
 
@@ -24,6 +25,7 @@ pub use resolve::{
     ApiSettings, EmulationOptions, HttpServer, Pem, Resolved, StreamingOptions, TokenOptions, TrackOptions,
     UniGrpcOptions, UniWebSocketOptions, WebSocketOptions, WebTransportOptions, resolve_origins,
 };
+pub use write::Format;
 
 /// Something that makes the configuration unusable.
 #[derive(Clone, Debug, PartialEq, Eq)]

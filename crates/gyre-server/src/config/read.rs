@@ -25,8 +25,9 @@ impl std::fmt::Debug for Section {
     }
 }
 
+/// One value.
 #[derive(Clone)]
-enum Setting {
+pub(super) enum Setting {
     Bool(bool),
     Int(i64),
     Text(String),
@@ -104,6 +105,11 @@ impl Section {
             Some(Setting::Opaque(value)) => value,
             _ => &Value::Null,
         }
+    }
+
+    /// A value of whatever kind.
+    pub(super) fn value(&self, name: &str) -> Option<&Setting> {
+        self.values.get(name)
     }
 
     /// A number that cannot be negative.

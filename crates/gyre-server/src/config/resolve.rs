@@ -10,10 +10,11 @@ use base64::{Engine, engine::general_purpose::STANDARD};
 use globset::{Glob, GlobSetBuilder};
 use gyre_core::{
     channel::{
-        CallRights, ChannelOptions, ClientKey, DataFormat, HistoryOptions, MapOptions, MapRetention,
-        Namespaces, PageSizes, RecoveryMode, SharedPollOptions, SubscribeRights, SubscriptionKind, Versions,
+        CallRights, ChannelOptions, ChannelPattern, ClientKey, DataFormat, HistoryOptions, MapOptions,
+        MapRetention, Namespaces, PageSizes, RecoveryMode, SharedPollOptions, SubscribeRights,
+        SubscriptionKind, Versions,
     },
-    hub::Deflate,
+    hub::{Deflate, WINDOW_BITS_MAX},
     limits::Limits,
     ports::HookRefusal,
     rules::{ConnectRules, PersonalChannel, Rules},
@@ -25,6 +26,7 @@ use gyre_transport::{
     streaming::{self, grpc},
     websocket::Compression,
 };
+use hashbrown::HashMap;
 use http::{StatusCode, Uri};
 use regex::Regex;
 
@@ -451,10 +453,20 @@ fn limits(client: &Section, channel: &Section) -> Limits {
 }
 
 fn namespaces(channel: &Section) -> Namespaces {
-    let named = channel.objects("namespaces").iter();
+    let has_patterns = channel.bool("patterns");
+    let (mut named, mut patterns) = (HashMap::new(), Vec::new());
+    for namespace in channel.objects("namespaces") {
+        let options = Arc::new(options(namespace, channel));
+        match ChannelPattern::parse(namespace.text("pattern")) {
+            Ok(pattern) if has_patterns => patterns.push((pattern, options)),
+            _ => drop(named.insert(namespace.text("name").into(), options)),
+        }
+    }
+    patterns.sort_by_key(|(pattern, _)| !pattern.is_static());
     Namespaces {
         without_namespace: Arc::new(options(channel.object("without_namespace"), channel)),
-        named: named.map(|n| (n.text("name").into(), Arc::new(options(n, channel)))).collect(),
+        named,
+        patterns: has_patterns.then_some(patterns),
         private_prefix: channel.text("private_prefix").into(),
         namespace_boundary: channel.text("namespace_boundary").into(),
         user_boundary: channel.text("user_boundary").into(),
@@ -490,7 +502,7 @@ fn options(options: &Section, channel: &Section) -> ChannelOptions {
             _ => RecoveryMode::Stream,
         },
         auto_cache_recover: options.bool("auto_cache_recover"),
-        allow_delta_fossil: options.list("allowed_delta_types").iter().any(|kind| kind == "fossil"),
+        allow_delta_fossil: allows_fossil(options),
         delta_publish: options.bool("delta_publish"),
         allow_tags_filter: options.bool("allow_tags_filter"),
         allow_channel_compaction: options.bool("allow_channel_compaction"),
@@ -582,6 +594,10 @@ fn map(options: &Section) -> Option<MapOptions> {
 }
 
 /// Options of a namespace of shared polls; `None` for other kinds of channels.
+fn allows_fossil(options: &Section) -> bool {
+    options.list("allowed_delta_types").iter().any(|kind| kind == "fossil")
+}
+
 fn shared_poll(options: &Section) -> Option<Arc<SharedPollOptions>> {
     if options.text("subscription_type") != "shared_poll" {
         return None;
@@ -601,6 +617,7 @@ fn shared_poll(options: &Section) -> Option<Arc<SharedPollOptions>> {
         shutdown_delay: duration_or("channel_shutdown_delay", 1),
         expired_extra_delay: duration_or("track_expired_extra_delay", 25),
         publish_enabled: poll.bool("publish_enabled"),
+        delta: allows_fossil(options),
     }))
 }
 
@@ -735,6 +752,7 @@ fn compression(section: &Section) -> Compression {
         deflate: Deflate {
             level,
             bytes_min: section.size("compression_min_size").try_into().unwrap_or(u32::MAX),
+            window_bits: WINDOW_BITS_MAX,
         },
         inflated_bytes_max: NonZeroU32::new(inflated.try_into().unwrap_or(u32::MAX))
             .unwrap_or(NonZeroU32::MAX),

@@ -273,11 +273,12 @@ macro_rules! channel_options {
 /// Keys of `channel.without_namespace`.
 pub const CHANNEL_OPTIONS: &[Key] = channel_options!();
 /// Keys of one of `channel.namespaces`.
-pub const NAMESPACE: &[Key] = channel_options!(key("name", Text, ""));
+pub const NAMESPACE: &[Key] = channel_options!(key("name", Text, ""), key("pattern", Text, ""));
 
 const CHANNEL: &[Key] = &[
     key("without_namespace", Object(CHANNEL_OPTIONS), ""),
     key("namespaces", Objects(NAMESPACE), ""),
+    key("patterns", Bool, "false"),
     key(
         "proxy",
         Object(&[

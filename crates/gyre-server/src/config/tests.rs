@@ -3,6 +3,7 @@ use std::{
     sync::atomic::{AtomicU32, Ordering},
 };
 
+use gyre_protocol::ClientError;
 use serde_json::json;
 
 use super::*;
@@ -100,6 +101,32 @@ fn all_problems_are_reported_at_once() {
         found.contains(&"channel.namespaces[a].name".to_owned())
             || found.contains(&"channel.namespaces[0].name".to_owned())
     );
+}
+
+/// A name that begins with a slash belongs to the pattern it matches, one without variables first, or to none; the whole
+/// of it is matched by `channel_regex`. Patterns that match the same names are refused.
+#[test]
+fn channels_have_patterns() {
+    let namespaces = |second: &str| {
+        json!([
+            {"name": "user", "pattern": "/users/:name", "history_size": 1, "history_ttl": "1s"},
+            {"name": "other", "pattern": second, "channel_regex": "^/users/all$"},
+        ])
+    };
+    let channel = |second| json!({"channel": {"patterns": true, "namespaces": namespaces(second)}});
+    let rules = load_tree(channel("/users/all")).unwrap().resolved.rules;
+    assert!(rules.client_channel("/users/mary").unwrap().history.is_some());
+    assert!(rules.client_channel("/users/all").unwrap().history.is_none());
+    assert_eq!(rules.client_channel("/users").unwrap_err(), ClientError::UNKNOWN_CHANNEL);
+    assert_eq!(rules.client_channel("user:mary").unwrap_err(), ClientError::UNKNOWN_CHANNEL);
+    assert!(rules.client_channel("news").is_ok());
+
+    let rivals = load_tree(channel("/users/:other"));
+    assert_eq!(paths(rivals), ["channel.namespaces[other].pattern"]);
+    assert_eq!(paths(load_tree(channel("/users/:"))), ["channel.namespaces[other].pattern"]);
+    let off = load_tree(json!({"channel": {"namespaces": namespaces("/b")}})).unwrap();
+    assert!(off.warnings.iter().any(|warning| warning.message.contains("namespaces[user].pattern")));
+    assert!(off.resolved.rules.client_channel("/users/mary").unwrap().history.is_none());
 }
 
 /// The page of the older documentation, as printed: HTTP/3, TLS and WebTransport.

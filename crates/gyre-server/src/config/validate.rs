@@ -4,9 +4,10 @@
 
 use std::time::Duration;
 
+use gyre_core::channel::ChannelPattern;
 use regex::Regex;
 
-use super::{Section, read::Findings, resolve::catch_up_timeout};
+use super::{Section, Warning, read::Findings, resolve::catch_up_timeout};
 
 /// Checks everything and collects all problems.
 pub(super) fn validate(raw: &Section, findings: &mut Findings) {
@@ -337,6 +338,36 @@ fn channels(raw: &Section, findings: &mut Findings) {
             format!("channel.namespaces[{name}]")
         };
         options(raw, namespace, &path, findings);
+    }
+    patterns(channel, findings);
+}
+
+/// Every channel has one namespace: two patterns with variables may not match the same name, nor two without.
+fn patterns(channel: &Section, findings: &mut Findings) {
+    let mut known: Vec<(&str, ChannelPattern)> = Vec::new();
+    for namespace in channel.objects("namespaces") {
+        let (name, text) = (namespace.text("name"), namespace.text("pattern"));
+        if text.is_empty() {
+            continue;
+        }
+        let path = format!("channel.namespaces[{name}].pattern");
+        if !channel.bool("patterns") {
+            let message = format!("{path}: has no effect while channel.patterns is false");
+            findings.warnings.push(Warning::new(message));
+        }
+        match ChannelPattern::parse(text) {
+            Err(error) => findings.problem(&path, error.to_string(), "write it like /users/:name"),
+            Ok(pattern) => {
+                let is_rival = |other: &ChannelPattern| {
+                    other.is_static() == pattern.is_static() && other.overlaps(&pattern)
+                };
+                if let Some((other, _)) = known.iter().find(|(_, other)| is_rival(other)) {
+                    let message = format!("some channels match it and the pattern of \"{other}\"");
+                    findings.problem(&path, message, "make one of them differ in a segment without variable");
+                }
+                known.push((name, pattern));
+            }
+        }
     }
 }
 

@@ -86,6 +86,41 @@ fn delivered(fixture: &Fixture, channel: &ChannelName) -> Vec<Arc<Publication>> 
     fixture.sink.take_until(channel, &ChannelEvent::Lost).into_iter().map(change).collect()
 }
 
+/// A change that is to be delivered as a delta brings along what its key was before, if it was anything; other changes
+/// bring nothing, and neither does one whose key is new, was removed or has ended meanwhile.
+pub fn bases_come_along(fixture: Fixture) {
+    for (name, retention) in [("r", RECOVERABLE), ("e", EPHEMERAL)] {
+        let channel = fixture.channel(name);
+        done(fixture.maps.subscribe(&channel));
+        let delta = |key: &str, data: &str, delta| {
+            publish(&fixture, &channel, NewEntry { delta, ..entry(key, data) }, retention)
+        };
+        delta("a", "1", true);
+        delta("b", "2", true);
+        delta("a", "3", false);
+        let before = page(&fixture, &channel, "", None, retention).entries;
+        delta("a", "4", true);
+        remove(&fixture, &channel, "b", retention);
+        delta("b", "5", true);
+        fixture.advance(KEY_TTL);
+        delta("a", "6", true);
+        done(fixture.maps.clear(&channel));
+        let events = fixture.sink.take_until(&channel, &ChannelEvent::Lost);
+        let set = |event: &ChannelEvent| match event {
+            ChannelEvent::Publication(publication) if publication.removed => None,
+            ChannelEvent::Publication(publication) => Some((text(publication), None)),
+            ChannelEvent::DeltaChange { publication, base } => Some((text(publication), Some(base.clone()))),
+            other => panic!("only changes were made, {other:?} was delivered"),
+        };
+        let sets: Vec<_> = events.iter().filter_map(set).collect();
+        let expected = ["1", "2", "3", "4", "5", "6"].map(|data| match data {
+            "4" => (data.to_owned(), Some(before[0].clone())),
+            _ => (data.to_owned(), None),
+        });
+        assert_eq!(sets, expected);
+    }
+}
+
 /// A change is in state, in the stream and delivered, with one position; for every mode, by publications, replacements
 /// and removals.
 pub fn changes_are_in_state_and_stream(fixture: Fixture) {

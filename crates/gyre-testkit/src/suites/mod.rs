@@ -66,6 +66,7 @@ macro_rules! engine_suite {
                 conditions_suppress,
                 keys_end,
                 maps_begin_anew,
+                bases_come_along,
                 concurrent_changes_have_one_order,
             }
             model {

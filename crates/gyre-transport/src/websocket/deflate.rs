@@ -7,52 +7,83 @@
 
 use std::cell::RefCell;
 
-use ::http::{HeaderMap, header};
+use ::http::{HeaderMap, HeaderValue, header};
 use flate2::{Decompress, FlushDecompress, Status};
 
-use super::frame::FrameError;
+use gyre_core::hub::{WINDOW_BITS_MAX, WINDOW_BITS_MIN};
 
-/// What the server answers to an offer it accepts.
-pub(super) const ACCEPTED: &str =
-    "permessage-deflate; server_no_context_takeover; client_no_context_takeover";
+use super::{Compression, frame::FrameError};
 
 /// Inflated bytes asked for at first; the buffer doubles with what comes.
 const FIRST_BYTES: usize = 4 * 1024;
 
-/// True if the client offers compression in a form the server can keep. Of several offers any may be taken.
-pub(super) fn is_offered(headers: &HeaderMap) -> bool {
-    let offers = headers.get_all(header::SEC_WEBSOCKET_EXTENSIONS);
-    let mut offers = offers.iter().filter_map(|value| value.to_str().ok()).flat_map(|value| value.split(','));
-    offers.any(is_acceptable)
+/// An offer the server can keep to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Offer {
+    /// The largest window the client takes; `None` if it takes any.
+    window_bits: Option<u8>,
 }
 
-/// An offer with an unknown, repeated or malformed parameter has to be declined, and so has one of a window smaller than
-/// ours, which the shared frames do not respect.
+impl Offer {
+    /// What is configured, within what the client takes.
+    pub(super) fn settle(self, mut compression: Compression) -> Compression {
+        let configured = compression.deflate.window_bits;
+        compression.deflate.window_bits = self.window_bits.map_or(configured, |bits| bits.min(configured));
+        compression
+    }
+
+    /// The value of the header that accepts it.
+    pub(super) fn accepted(self) -> HeaderValue {
+        const ACCEPTED: &str = "permessage-deflate; server_no_context_takeover; client_no_context_takeover";
+        let Some(bits) = self.window_bits else { return HeaderValue::from_static(ACCEPTED) };
+        HeaderValue::try_from(format!("{ACCEPTED}; server_max_window_bits={bits}"))
+            .unwrap_or(HeaderValue::from_static(ACCEPTED))
+    }
+}
+
+/// The first offer of compression in a form the server can keep to.
+pub(super) fn offered(headers: &HeaderMap) -> Option<Offer> {
+    let offers = headers.get_all(header::SEC_WEBSOCKET_EXTENSIONS);
+    let mut offers = offers.iter().filter_map(|value| value.to_str().ok()).flat_map(|value| value.split(','));
+    offers.find_map(read_offer)
+}
+
+/// An offer with an unknown, repeated or malformed parameter has to be declined.
 ///
 /// Spec: RFC 7692 section 7.1
-fn is_acceptable(offer: &str) -> bool {
+fn read_offer(offer: &str) -> Option<Offer> {
     let mut parts = offer.split(';').map(str::trim);
     if parts.next() != Some("permessage-deflate") {
-        return false;
+        return None;
     }
+    let mut window_bits = None;
     let mut seen = Vec::new();
-    parts.all(|parameter| {
+    for parameter in parts {
         let (name, value) = match parameter.split_once('=') {
             Some((name, value)) => (name.trim(), Some(value.trim().trim_matches('"'))),
             None => (parameter, None),
         };
-        let is_new = !seen.contains(&name);
+        if seen.contains(&name) {
+            return None;
+        }
         seen.push(name);
-        let is_known = match (name, value) {
-            ("server_no_context_takeover" | "client_no_context_takeover", None) => true,
-            ("client_max_window_bits", None) | ("server_max_window_bits", Some("15")) => true,
-            ("client_max_window_bits", Some(bits)) => {
-                matches!(bits, "8" | "9" | "10" | "11" | "12" | "13" | "14" | "15")
-            }
-            _ => false,
-        };
-        is_new && is_known
-    })
+        match (name, value) {
+            (
+                "server_no_context_takeover" | "client_no_context_takeover" | "client_max_window_bits",
+                None,
+            ) => {}
+            ("client_max_window_bits", Some(bits)) => drop(read_bits(bits, 8)?),
+            ("server_max_window_bits", Some(bits)) => window_bits = Some(read_bits(bits, WINDOW_BITS_MIN)?),
+            _ => return None,
+        }
+    }
+    Some(Offer { window_bits })
+}
+
+/// A decimal number without leading zeros.
+fn read_bits(bits: &str, min: u8) -> Option<u8> {
+    let is_number = bits.bytes().all(|digit| digit.is_ascii_digit()) && !bits.starts_with('0');
+    bits.parse().ok().filter(|bits| is_number && (min..=WINDOW_BITS_MAX).contains(bits))
 }
 
 thread_local! {
@@ -127,16 +158,19 @@ mod tests {
     #[test]
     fn offers() {
         let accepted = [
-            "permessage-deflate",
-            "permessage-deflate; client_max_window_bits",
-            "permessage-deflate; client_max_window_bits=10; server_no_context_takeover",
-            "permessage-deflate;server_max_window_bits=\"15\" ; client_no_context_takeover",
-            "x-other, permessage-deflate; server_max_window_bits=9, permessage-deflate",
+            ("permessage-deflate", None),
+            ("permessage-deflate; client_max_window_bits", None),
+            ("permessage-deflate; client_max_window_bits=10; server_no_context_takeover", None),
+            ("permessage-deflate;server_max_window_bits=\"15\" ; client_no_context_takeover", Some(15)),
+            ("x-other, permessage-deflate; server_max_window_bits=8, permessage-deflate", None),
+            ("permessage-deflate; server_max_window_bits=9, permessage-deflate", Some(9)),
         ];
         let declined = [
             "",
             "permessage-bzip2",
-            "permessage-deflate; server_max_window_bits=9",
+            "permessage-deflate; server_max_window_bits=8",
+            "permessage-deflate; server_max_window_bits=+9",
+            "permessage-deflate; server_max_window_bits=09",
             "permessage-deflate; server_max_window_bits",
             "permessage-deflate; client_max_window_bits=7",
             "permessage-deflate; client_max_window_bits=16",
@@ -144,17 +178,19 @@ mod tests {
             "permessage-deflate; client_no_context_takeover=1",
             "permessage-deflate; client_max_window_bits; client_max_window_bits",
         ];
-        let is_offered = |value: &str| {
+        let offered_in = |value: &str| {
             let mut headers = HeaderMap::new();
             headers.insert(header::SEC_WEBSOCKET_EXTENSIONS, value.parse().unwrap());
-            is_offered(&headers)
+            offered(&headers)
         };
-        for offer in accepted {
-            assert!(is_offered(offer), "{offer}");
+        for (offer, window_bits) in accepted {
+            assert_eq!(offered_in(offer), Some(Offer { window_bits }), "{offer}");
         }
         for offer in declined {
-            assert!(!is_offered(offer), "{offer}");
+            assert_eq!(offered_in(offer), None, "{offer}");
         }
+        let answer = Offer { window_bits: Some(9) }.accepted();
+        assert!(answer.to_str().unwrap().ends_with("; server_max_window_bits=9"));
     }
 
     /// The limit is exact, and a message that would inflate to a thousand times its size stops there.

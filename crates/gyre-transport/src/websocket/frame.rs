@@ -10,6 +10,7 @@
 use std::{borrow::Cow, num::NonZeroU32, ops::Range};
 
 use bytes::Bytes;
+use gyre_core::hub::websocket_frame;
 use gyre_protocol::Disconnect;
 
 use super::deflate::inflate;
@@ -17,8 +18,10 @@ use super::deflate::inflate;
 /// Something a client sent.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Event<'a> {
-    /// A whole message, text or binary.
-    Message(Cow<'a, [u8]>),
+    /// A whole message of UTF-8.
+    Text(Cow<'a, [u8]>),
+    /// A whole message of any bytes.
+    Binary(Cow<'a, [u8]>),
     /// A ping with this payload, which the pong repeats.
     Ping(Cow<'a, [u8]>),
     /// A pong.
@@ -54,6 +57,7 @@ impl FrameError {
     }
 }
 
+const FIN: u8 = 0x80;
 /// Marks a compressed message, in its first frame.
 ///
 /// Spec: RFC 7692 section 6
@@ -147,7 +151,7 @@ impl Decoder {
             let is_fragment = opcode == CONTINUATION || (opcode < CLOSE && !is_final);
             if is_fragment || is_compressed {
                 match self.join(opcode, is_final, is_compressed, &payload.in_buffer(buffer))? {
-                    Some(message) => return Ok(Some(Event::Message(Cow::Owned(message)))),
+                    Some(message) => return Ok(Some(message)),
                     None => continue,
                 }
             }
@@ -157,7 +161,8 @@ impl Decoder {
                 PONG => Ok(Some(Event::Pong)),
                 CLOSE => close(&payload).map(Some),
                 TEXT if std::str::from_utf8(&payload).is_err() => Err(FrameError::Text),
-                _ => Ok(Some(Event::Message(payload))),
+                TEXT => Ok(Some(Event::Text(payload))),
+                _ => Ok(Some(Event::Binary(payload))),
             };
         }
     }
@@ -170,7 +175,7 @@ impl Decoder {
         is_final: bool,
         is_compressed: bool,
         payload: &[u8],
-    ) -> Result<Option<Vec<u8>>, FrameError> {
+    ) -> Result<Option<Event<'static>>, FrameError> {
         let mut fragments = self.fragments.take().unwrap_or_else(|| {
             Box::new(Fragments { bytes: Vec::new(), is_text: opcode == TEXT, is_compressed, checked: 0 })
         });
@@ -183,7 +188,9 @@ impl Decoder {
             fragments.check(is_final)?;
         }
         if is_final {
-            return Ok(Some(fragments.bytes));
+            let message = Cow::Owned(fragments.bytes);
+            let event = if fragments.is_text { Event::Text(message) } else { Event::Binary(message) };
+            return Ok(Some(event));
         }
         self.fragments = Some(fragments);
         Ok(None)
@@ -241,7 +248,7 @@ impl Decoder {
     /// Reads a header; `None` if it is not all there. Whatever can be refused is refused here, by the fewest bytes.
     fn header(&self, bytes: &[u8]) -> Result<Option<Header>, FrameError> {
         let &[first, second, ref rest @ ..] = bytes else { return Ok(None) };
-        let (is_final, opcode) = (first & 0x80 != 0, first & 0x0f);
+        let (is_final, opcode) = (first & FIN != 0, first & 0x0f);
         let is_compressed = first & RSV1 != 0;
         let may_be_compressed = self.inflated_max.is_some() && matches!(opcode, TEXT | BINARY);
         if first & RESERVED != 0 || (is_compressed && !may_be_compressed) {
@@ -344,17 +351,12 @@ fn unmask(payload: &mut [u8], mask: [u8; 4]) {
 pub(super) fn close_frame(code: u16, reason: &str) -> Bytes {
     let disconnect = Disconnect { code: code.into(), reason: reason.to_owned().into() };
     let reason = disconnect.reason_within(Disconnect::REASON_BYTES_MAX);
-    let mut frame = vec![0x80 | CLOSE, 2 + reason.len() as u8];
-    frame.extend_from_slice(&code.to_be_bytes());
-    frame.extend_from_slice(reason.as_bytes());
-    frame.into()
+    websocket_frame(FIN | CLOSE, &[&code.to_be_bytes(), reason.as_bytes()].concat(), None)
 }
 
 /// A pong that repeats a ping's payload.
 pub(super) fn pong_frame(payload: &[u8]) -> Bytes {
-    let mut frame = vec![0x80 | PONG, payload.len() as u8];
-    frame.extend_from_slice(payload);
-    frame.into()
+    websocket_frame(FIN | PONG, payload, None)
 }
 
 #[cfg(test)]

@@ -6,7 +6,7 @@ use ::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 use aws_lc_rs::digest;
 use base64::{Engine, engine::general_purpose::STANDARD};
 
-use super::Compression;
+use super::{Compression, deflate::Offer};
 use crate::http::{Body, OriginPolicy, Request, Response, connect_protocol, status};
 
 /// Subprotocols of the Centrifuge protocol; the second one selects Protobuf.
@@ -18,8 +18,8 @@ pub(super) struct Handshake {
     /// Of HTTP/1.1: its clients want to know that the server has read their key.
     accept: Option<HeaderValue>,
     pub(super) subprotocol: Option<&'static str>,
-    /// The client offers compression; then also that the server agrees.
-    is_compressed: bool,
+    /// The compression that the client offers; then what is agreed on.
+    compression: Option<Offer>,
 }
 
 /// Checks the request and where it comes from.
@@ -84,15 +84,15 @@ impl Handshake {
         Self {
             accept,
             subprotocol: choose_subprotocol(headers),
-            is_compressed: super::deflate::is_offered(headers),
+            compression: super::deflate::offered(headers),
         }
     }
 
     /// What is agreed on if this is configured.
     pub(super) fn agree_on(&mut self, compression: Option<Compression>) -> Option<Compression> {
-        let agreed = compression.filter(|_| self.is_compressed);
-        self.is_compressed = agreed.is_some();
-        agreed
+        self.compression = self.compression.filter(|_| compression.is_some());
+        let offer = self.compression?;
+        compression.map(|compression| offer.settle(compression))
     }
 
     /// The answer that accepts it, with the body that the upgrade wants.
@@ -109,9 +109,8 @@ impl Handshake {
         if let Some(subprotocol) = self.subprotocol {
             headers.insert(header::SEC_WEBSOCKET_PROTOCOL, HeaderValue::from_static(subprotocol));
         }
-        if self.is_compressed {
-            let accepted = HeaderValue::from_static(super::deflate::ACCEPTED);
-            headers.insert(header::SEC_WEBSOCKET_EXTENSIONS, accepted);
+        if let Some(offer) = self.compression {
+            headers.insert(header::SEC_WEBSOCKET_EXTENSIONS, offer.accepted());
         }
         response
     }

@@ -5,6 +5,8 @@
 //!
 //! Spec: RFC 6455; client protocol, "WebSocket".
 
+#[cfg(test)]
+mod autobahn;
 mod deflate;
 mod frame;
 mod handshake;
@@ -90,7 +92,9 @@ pub fn fuzz_frames(bytes: &[u8], cut: usize) {
             let (mut buffer, mut at) = (piece.to_vec(), 0);
             loop {
                 match decoder.next(&mut buffer, &mut at) {
-                    Ok(Some(Event::Message(message))) => assert!(message.len() <= LIMIT * 2),
+                    Ok(Some(Event::Text(message) | Event::Binary(message))) => {
+                        assert!(message.len() <= LIMIT * 2)
+                    }
                     Ok(Some(_)) => {}
                     Ok(None) => break,
                     Err(_) => return,
@@ -273,6 +277,8 @@ struct Connection {
     decoder: Decoder,
     /// Set if it is unidirectional.
     unidirectional: Option<Box<Unidirectional>>,
+    #[cfg(test)]
+    echo: Option<autobahn::Echo>,
 }
 
 /// What a session that waits has not taken yet.
@@ -309,7 +315,16 @@ impl Connection {
     ) -> Self {
         let encoding = options.form.encoding;
         let id = shard.open(options, link);
-        Self { shard, id, encoding, shared, decoder, unidirectional: None }
+        Self {
+            shard,
+            id,
+            encoding,
+            shared,
+            decoder,
+            unidirectional: None,
+            #[cfg(test)]
+            echo: None,
+        }
     }
 
     /// Starts pings of the WebSocket layer, unless pings are disabled.
@@ -412,8 +427,13 @@ impl Connection {
                 Ok(None) => return Consumed::All,
                 Err(error) => return self.broken(error),
             };
+            #[cfg(test)]
+            if let Some(frame) = self.echo.as_ref().and_then(|echo| echo.answer(&event)) {
+                self.shard.enqueue(self.id, frame);
+                continue;
+            }
             let pumped = match event {
-                Event::Message(message) => match &mut self.unidirectional {
+                Event::Text(message) | Event::Binary(message) => match &mut self.unidirectional {
                     Some(unidirectional) => {
                         unidirectional.receive(&self.shard, self.id, &message);
                         Ok(())

@@ -12,7 +12,7 @@ use std::{
 use ::http::StatusCode;
 use bytes::{Buf, Bytes};
 use gyre_core::{
-    hub::{Direction, Framing, WireForm},
+    hub::{Deflate, Direction, Framing, WireForm, websocket_frame},
     session::Pings,
 };
 use gyre_node::{ConnectionId, ConnectionOptions, Fed, Flushed, Link, LocalShard, Queue, TransportKind};
@@ -37,6 +37,8 @@ const FORM: WireForm = WireForm {
 
 /// What the queue of a connection with joined messages holds.
 const LINES: WireForm = WireForm { framing: Framing::Stream, ..FORM };
+/// First byte of a final text frame.
+const TEXT: u8 = 0x81;
 /// Bytes of joined messages, but for the last one.
 const JOINED_BYTES_MAX: usize = 64 * 1024;
 
@@ -78,8 +80,8 @@ pub fn serve(
     let Some((upgrade, body)) = upgrade(&mut request) else {
         return status(StatusCode::BAD_REQUEST, "no way from here to WebSocket\n");
     };
-    let frames = WireForm { deflate: compression.map(|compression| compression.deflate), ..FORM };
-    let form = if settings.joins_pushes { LINES } else { frames };
+    let deflate = compression.map(|compression| compression.deflate);
+    let form = if settings.joins_pushes { LINES } else { WireForm { deflate, ..FORM } };
     let options = ConnectionOptions {
         transport: TransportKind::UniWebSocket,
         form,
@@ -93,7 +95,7 @@ pub fn serve(
     tokio::task::spawn_local(async move {
         if let Some((socket, received)) = upgrade.socket().await {
             let times = shard.ping_times();
-            let mut connection = open(shard, Shared::new(socket), options, decoder, &settings, frames);
+            let mut connection = open(shard, Shared::new(socket), options, decoder, &settings, deflate);
             connection.ping_natively(times);
             if let (Some(connect), Some(unidirectional)) = (connect, &mut connection.unidirectional) {
                 unidirectional.receive(&connection.shard, connection.id, &connect);
@@ -110,7 +112,7 @@ fn open(
     options: ConnectionOptions,
     decoder: Decoder,
     settings: &Settings,
-    frames: WireForm,
+    deflate: Option<Deflate>,
 ) -> Connection {
     let announces = Rc::new(Cell::new(false));
     let link = UnidirectionalLink {
@@ -118,7 +120,7 @@ fn open(
         form: options.form,
         announces: announces.clone(),
         has_closing_handshake: settings.has_closing_handshake,
-        joining: settings.joins_pushes.then(|| Box::new(Joining { frames, begun: Bytes::new() })),
+        joining: settings.joins_pushes.then(|| Box::new(Joining { deflate, begun: Bytes::new() })),
     };
     let mut connection = Connection::with_link(shard, shared, options, decoder, Box::new(link));
     connection.unidirectional = Some(Box::new(Unidirectional {
@@ -198,8 +200,7 @@ impl Link for UnidirectionalLink {
 
 /// Makes one frame of the lines that wait.
 struct Joining {
-    /// What it is a frame of.
-    frames: WireForm,
+    deflate: Option<Deflate>,
     /// What is left of a frame on its way, which is not in the queue any more.
     begun: Bytes,
 }
@@ -225,20 +226,19 @@ impl Joining {
     /// The next frame: of lines, or one of the WebSocket layer as it is.
     fn next(&self, queue: &mut Queue) -> Option<Bytes> {
         let mut lines = Vec::new();
-        let mut bytes = 0;
-        while bytes < JOINED_BYTES_MAX
+        while lines.len() < JOINED_BYTES_MAX
             && let Some(frame) = queue.pop()
         {
-            if frame.first() != Some(&b'{') {
-                if lines.is_empty() {
-                    return Some(frame);
-                }
+            if frame.first() == Some(&b'{') {
+                lines.extend_from_slice(&frame);
+            } else if lines.is_empty() {
+                return Some(frame);
+            } else {
                 queue.put_back(frame);
                 break;
             }
-            bytes += frame.len();
-            lines.push(frame);
         }
-        (!lines.is_empty()).then(|| self.frames.joined(lines.iter().map(|line| &**line)))
+        // Line ends are between messages, not behind the last one.
+        lines.pop().map(|_| websocket_frame(TEXT, &lines, self.deflate))
     }
 }

@@ -11,7 +11,7 @@ use std::{
 };
 
 use gyre_core::{
-    hub::Deflate,
+    hub::{Deflate, WINDOW_BITS_MAX},
     limits::Limits,
     ports::NoApplication,
     rules::{ConnectRules, Rules},
@@ -121,7 +121,7 @@ impl Endpoints {
             message_bytes_max: MESSAGE_BYTES_MAX,
             origins: OriginPolicy::new(|origin| origin == "https://allowed.example"),
             compression: Some(websocket::Compression {
-                deflate: Deflate { level: 1, bytes_min: 100 },
+                deflate: Deflate { level: 1, bytes_min: 100, window_bits: WINDOW_BITS_MAX },
                 inflated_bytes_max: NonZeroU32::MAX,
             }),
         };

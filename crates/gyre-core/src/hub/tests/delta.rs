@@ -212,6 +212,79 @@ fn numbers_stand_for_names() {
     }
 }
 
+/// A change of a key, made out of `base` if there is one.
+fn changed(n: u64, offset: u64, base: Option<u64>) -> ChannelEvent {
+    let of = |n, offset| Arc::new(Publication { key: "k".into(), ..(*made(n, offset)).clone() });
+    match base {
+        Some(base) => ChannelEvent::DeltaChange { publication: of(n, offset), base: of(base, base) },
+        None => ChannelEvent::Publication(of(n, offset)),
+    }
+}
+
+/// The number a frame says, and whether it says it by a patch against that of `base`.
+fn said(frame: &[u8], base: u64) -> (u64, bool) {
+    let publication = publication_in(frame);
+    let (data, is_patch) = (publication["data"].as_str().unwrap(), publication["delta"] == true);
+    let data = match is_patch {
+        true => apply(text(base).as_bytes(), data.as_bytes()).unwrap(),
+        false => data.as_bytes().to_vec(),
+    };
+    (serde_json::from_slice::<serde_json::Value>(&data).unwrap()["n"].as_u64().unwrap(), is_patch)
+}
+
+/// Changes of a map are patches against what their key was, from the first one on and in one frame for all; to who came
+/// back, not against what was before that. What is held back keeps its base. The channel keeps nothing.
+#[test]
+fn changes_bring_their_bases() {
+    let (mut hub, mut outbox, channel) = (Hub::default(), Sent::default(), ChannelName::new("c"));
+    let delta = |since| Delta::Keys { since };
+    let (held, _) = hub.insert(&channel, Subscriber::positioned(4, false, 10));
+    let all = subscribed(&mut hub, 1, with_delta(delta(0), after(7)), &mut outbox);
+    subscribed(&mut hub, 2, with_delta(delta(0), after(7)), &mut outbox);
+    let resumed = subscribed(&mut hub, 3, with_delta(delta(5), after(7)), &mut outbox);
+    subscribed(&mut hub, 5, after(7), &mut outbox);
+    // The key was 4 at offset 4, which who came back at 5 was not sent.
+    hub.deliver(&channel, changed(8, 8, Some(4)), &mut outbox);
+    let frame = outbox.take_one(1);
+    assert_eq!(outbox.take_one(2).as_ptr(), frame.as_ptr());
+    assert_eq!(said(&frame, 4), (8, true));
+    assert_eq!(said(&outbox.take_one(3), 4), (8, false));
+    assert_eq!(publication_in(&outbox.take_one(5))["data"]["n"], 8);
+    hub.activate(held, with_delta(delta(0), after(7)), &mut outbox);
+    assert_eq!(said(&outbox.take_one(4), 4), (8, true));
+    // Delivered again after a reading that had it already: nothing changes.
+    hub.deliver(&channel, changed(8, 8, Some(4)), &mut outbox);
+    hub.deliver(&channel, changed(9, 9, None), &mut outbox);
+    hub.deliver(&channel, changed(10, 10, Some(8)), &mut outbox);
+    for slot in 1..=4 {
+        let [plain, patch]: [Bytes; 2] = outbox.take(slot).try_into().unwrap();
+        assert_eq!((said(&plain, 0), said(&patch, 8)), ((9, false), (10, true)));
+    }
+    for place in [all, resumed] {
+        assert_eq!(hub.position_at(place).map(|position| position.offset), Some(10));
+    }
+    assert!(hub.channels.iter().all(|(_, channel)| channel.last.is_none()));
+}
+
+/// Without positions everything is sent in full until patches are begun, whatever was held back before.
+#[test]
+fn patches_of_maps_without_positions_are_begun() {
+    let (mut hub, mut outbox, channel) = (Hub::default(), Sent::default(), ChannelName::new("c"));
+    let (place, _) = hub.insert(&channel, Subscriber::unpositioned(1, false));
+    hub.hold(place, 10);
+    hub.deliver(&channel, changed(2, 0, Some(1)), &mut outbox);
+    hub.activate(place, with_delta(Delta::KeysLater, Activation::default()), &mut outbox);
+    hub.deliver(&channel, changed(3, 0, Some(2)), &mut outbox);
+    hub.begin_patches(place);
+    hub.deliver(&channel, changed(4, 0, Some(3)), &mut outbox);
+    let said: Vec<_> = outbox.take(1).iter().map(|frame| said(frame, 3)).collect();
+    assert_eq!(said, [(2, false), (3, false), (4, true)]);
+    let plain = subscribed(&mut hub, 2, Activation::default(), &mut outbox);
+    hub.begin_patches(plain);
+    hub.deliver(&channel, changed(5, 0, Some(4)), &mut outbox);
+    assert_eq!(publication_in(&outbox.take_one(2))["data"]["n"], 5, "without delta");
+}
+
 #[derive(Clone, Debug)]
 enum Step {
     Publish {

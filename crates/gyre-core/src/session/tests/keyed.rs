@@ -1,8 +1,14 @@
 //! Subscriptions of maps and shared polls.
 
+use gyre_protocol::Payload;
+
 use super::*;
-use crate::channel::{
-    ClientKey, MapOptions, MapRetention, PageSizes, SharedPollOptions, SubscriptionKind, Versions,
+use crate::{
+    channel::{
+        ClientKey, MapOptions, MapRetention, PageSizes, SharedPollOptions, SubscriptionKind, Versions,
+    },
+    delta::apply::apply,
+    hub::Delta,
 };
 
 const CATCH_UP_TIMEOUT: Duration = Duration::from_secs(5);
@@ -46,12 +52,20 @@ fn connected() -> Script {
             shutdown_delay: Duration::from_secs(1),
             expired_extra_delay: Duration::from_secs(25),
             publish_enabled: false,
+            delta: true,
         };
         let (kind, shared_poll) = (SubscriptionKind::SharedPoll, Some(Arc::new(poll)));
         let poll = Arc::new(ChannelOptions { kind, shared_poll, subscribe, ..ChannelOptions::default() });
         let ephemeral = MapRetention::Ephemeral { key_ttl };
         let named = &mut rules.namespaces.named;
         named.insert("m".into(), of(SubscriptionKind::Map, MapRetention::Recoverable { key_ttl, stream }));
+        let mut with_delta =
+            (*of(SubscriptionKind::Map, MapRetention::Recoverable { key_ttl, stream })).clone();
+        with_delta.allow_delta_fossil = true;
+        named.insert("d".into(), Arc::new(with_delta));
+        let mut with_delta = (*of(SubscriptionKind::Map, ephemeral)).clone();
+        with_delta.allow_delta_fossil = true;
+        named.insert("e".into(), Arc::new(with_delta));
         named.insert("clients".into(), of(SubscriptionKind::MapClients, ephemeral));
         named.insert("users".into(), of(SubscriptionKind::MapUsers, ephemeral));
         named.insert("p".into(), poll);
@@ -193,6 +207,96 @@ fn a_catch_up_can_be_cancelled() {
     assert!(json(&sent).contains(r#"{"id":2,"error":{"code":100,"#));
     assert_eq!(script.effects, ["Unsubscribe"]);
     assert!(!script.session.is_busy());
+}
+
+/// What the only reply says, and how the subscription goes on if it is live.
+fn followed(sent: &[Output]) -> (serde_json::Value, Option<&Delta>) {
+    let reply = sent.iter().find(|output| matches!(output, Output::Reply(_))).unwrap();
+    let reply: serde_json::Value = serde_json::from_str(&json(std::slice::from_ref(reply))).unwrap();
+    let delta = sent.iter().find_map(|output| match output {
+        Output::Activate { activation, .. } => Some(&activation.delta),
+        _ => None,
+    });
+    (reply["subscribe"].clone(), delta)
+}
+
+/// With delta the data of every page is text, and what was missed is a chain for each key. Who comes back is told of from
+/// where on it has been sent keys; where there are no positions patches begin later, and without the state not at all.
+/// Without the right to it there is no delta.
+#[test]
+fn maps_are_followed_by_patches() {
+    let change = |key: &str, offset: u64| {
+        let data =
+            Payload::json(format!("{{\"text\":\"some quite long and constant text\",\"n\":{offset}}}"));
+        Arc::new(Publication { key: key.into(), data, offset, ..Publication::default() })
+    };
+    let ask = |channel: &str, rest: &str| {
+        format!(r#"{{"id":2,"subscribe":{{"channel":"{channel}","type":1,"delta":"fossil",{rest}}}}}"#)
+    };
+    let top = StreamPosition { offset: 7, epoch: Epoch::new("e") };
+    let missed = History { publications: vec![change("a", 6), change("a", 7)], top: top.clone() };
+    let map_state = MapState {
+        entries: vec![change("a", 1), change("b", 2)],
+        position: StreamPosition { offset: 5, ..top },
+        cursor: "c".into(),
+    };
+
+    let mut script = connected();
+    (script.map_state, script.history) = (map_state.clone(), Ok(missed.clone()));
+    let sent = script.send(&ask("d:a", r#""phase":2"#)).unwrap();
+    let (page, live) = followed(&sent);
+    assert!(live.is_none() && page["delta"] == true && page["cursor"] == "c", "{page}");
+    assert!(page["state"].as_array().unwrap().iter().all(|entry| entry["data"].is_string()), "{page}");
+    script.map_state.cursor = Box::default();
+    let sent = script.send(&ask("d:a", r#""phase":2,"cursor":"c","offset":5,"epoch":"e""#)).unwrap();
+    let (result, live) = followed(&sent);
+    assert!(matches!(live, Some(Delta::Keys { since: 0 })), "{live:?}");
+    assert_eq!(result["delta"], true);
+    let chain = &result["publications"];
+    assert_eq!((&chain[0]["delta"], &chain[1]["delta"]), (&serde_json::Value::Null, &true.into()), "{chain}");
+    let held =
+        apply(chain[0]["data"].as_str().unwrap().as_bytes(), chain[1]["data"].as_str().unwrap().as_bytes());
+    assert_eq!(&held.unwrap()[..], change("a", 7).data.bytes());
+
+    let live_of = |channel: &str, rest: &str| {
+        let mut script = connected();
+        (script.map_state, script.history) = (map_state.clone(), Ok(missed.clone()));
+        script.map_state.cursor = Box::default();
+        let sent = script.send(&ask(channel, rest)).unwrap();
+        let (result, live) = followed(&sent);
+        (format!("{:?}", live.unwrap()), result["delta"] == true)
+    };
+    let comes_back = r#""phase":1,"recover":true,"offset":5,"epoch":"e""#;
+    assert_eq!(live_of("d:a", comes_back), ("Keys { since: 5 }".into(), true));
+    assert_eq!(live_of("e:a", r#""phase":2"#), ("KeysLater".into(), true));
+    assert_eq!(live_of("e:a", r#""phase":0"#), ("Off".into(), false));
+    assert_eq!(live_of("m:a", r#""phase":2"#), ("Off".into(), false));
+}
+
+/// A shared poll says whether it has delta, and its keys are tracked so.
+#[test]
+fn polls_may_have_delta() {
+    for (wish, told) in [(r#","delta":"fossil""#, r#""delta":true,"#), ("", "")] {
+        let mut script = connected();
+        script.track = Ok(vec![None]);
+        let sent = json(
+            &script.send(&format!(r#"{{"id":2,"subscribe":{{"channel":"p:a","type":4{wish}}}}}"#)).unwrap(),
+        );
+        assert_eq!(sent, format!(r#"{{"id":2,"subscribe":{{"epoch":"e",{told}"type":4}}}}"#));
+        let command = track(&["a"]);
+        let command = Encoding::Json.decode_command(command.as_bytes()).unwrap();
+        let cx = Context { now: script.now, rules: &script.rules };
+        script.session.handle_command(&cx, command).unwrap();
+        let Some(Output::Effect(id, Effect::VerifyTrack { .. })) = script.session.poll_output() else {
+            panic!()
+        };
+        script.session.handle_outcome(&cx, id, Outcome::TrackVerified(Ok(vec![None]))).unwrap();
+        let effect = std::iter::from_fn(|| script.session.poll_output()).find_map(|output| match output {
+            Output::Effect(_, Effect::Track { delta, .. }) => Some(delta),
+            _ => None,
+        });
+        assert_eq!(effect, Some(!wish.is_empty()));
+    }
 }
 
 /// Subscribers of a map may change it where they have the right; nothing is asked of the engine without.

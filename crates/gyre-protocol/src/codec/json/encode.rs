@@ -363,10 +363,10 @@ impl<'a> Object<'_, 'a> {
         Ok(())
     }
 
-    /// Delta form: the payload's text, or the patch, as a string. A removal carries valid JSON, because clients parse
-    /// the string before they look at `removed`.
+    /// Delta form: the payload's text, or the patch, as a string. A removal, and whatever else has no data, carries valid
+    /// JSON, because clients parse the string whatever the publication is.
     fn payload_as_string(&mut self, key: &str, publication: &Publication) -> Written {
-        if publication.removed {
+        if publication.removed || publication.data.is_empty() {
             self.string_always(key, "null");
             return Ok(());
         }

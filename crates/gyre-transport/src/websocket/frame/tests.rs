@@ -30,7 +30,9 @@ fn decode<'a>(chunks: impl Iterator<Item = &'a [u8]>, limit: usize) -> Result<Ve
         let (mut buffer, mut at) = (chunk.to_vec(), 0);
         while let Some(event) = decoder.next(&mut buffer, &mut at)? {
             seen.push(match event {
-                Event::Message(message) => format!("message {}", String::from_utf8_lossy(&message)),
+                Event::Text(message) | Event::Binary(message) => {
+                    format!("message {}", String::from_utf8_lossy(&message))
+                }
                 Event::Ping(payload) => format!("ping {}", String::from_utf8_lossy(&payload)),
                 Event::Pong => "pong".into(),
                 Event::Close(code) => format!("close {code:?}"),
@@ -82,12 +84,12 @@ fn a_whole_frame_is_not_copied_and_nothing_is_kept() {
     let mut decoder = Decoder::new(100, None);
     let (mut buffer, mut at) = (client_frame(0x81, b"whole"), 0);
     let event = decoder.next(&mut buffer, &mut at);
-    assert!(matches!(event, Ok(Some(Event::Message(Cow::Borrowed(b"whole"))))), "{event:?}");
+    assert!(matches!(event, Ok(Some(Event::Text(Cow::Borrowed(b"whole"))))), "{event:?}");
 
     let mut start = client_frame(0x81, b"pieces");
     let mut end = start.split_off(8);
     assert_eq!(decoder.next(&mut start, &mut 0), Ok(None));
-    assert_eq!(decoder.next(&mut end, &mut 0), Ok(Some(Event::Message(Cow::Owned(b"pieces".to_vec())))));
+    assert_eq!(decoder.next(&mut end, &mut 0), Ok(Some(Event::Text(Cow::Owned(b"pieces".to_vec())))));
     assert_eq!(decoder.partial.capacity(), 0, "the buffer left with the message");
     assert!(decoder.fragments.is_none());
 }
@@ -164,7 +166,7 @@ fn compressed_messages_are_inflated() {
         let mut bytes: Vec<u8> =
             frames.iter().flat_map(|(first, payload)| client_frame(*first, payload)).collect();
         match decoder.next(&mut bytes, &mut 0) {
-            Ok(Some(Event::Message(message))) => Ok(message.into_owned()),
+            Ok(Some(Event::Text(message) | Event::Binary(message))) => Ok(message.into_owned()),
             Ok(other) => panic!("{other:?}"),
             Err(error) => Err(error.close_code()),
         }
