@@ -9,6 +9,9 @@ use crate::{rate::Rate, settings::Dialects};
 pub struct Config {
     /// Drafts of WebTransport offered.
     pub dialects: Dialects,
+    /// An extended CONNECT for `websocket` is a request like others, whose bodies are the two directions of a byte
+    /// stream. Default false: it is answered with 501.
+    pub websocket: bool,
     /// WebTransport sessions of one connection; further ones are rejected. Default 1.
     pub sessions_max: usize,
     /// Bytes of a field section; more is answered with 431. Default 16 KiB.
@@ -58,6 +61,7 @@ impl Default for Config {
     fn default() -> Self {
         Self {
             dialects: Dialects::ALL,
+            websocket: false,
             sessions_max: 1,
             field_section_max: 16 * 1024,
             fields_max: 100,

@@ -9,7 +9,7 @@
 //!
 //! * No dynamic QPACK table in either direction, hence no blocked streams and no table memory.
 //! * Several drafts of WebTransport at once, from one table of settings ([`Dialects`]).
-//! * No flow control of sessions beyond QUIC's own, and no streams opened by the server.
+//! * No flow control of sessions beyond QUIC's own; streams of the server's are opened by the driver.
 //!
 //! ```
 //! use std::{sync::Arc, time::Instant};

@@ -1,6 +1,7 @@
 //! SETTINGS: which drafts of WebTransport are offered, and which one a peer speaks.
 
 use crate::{
+    Config,
     error::{Code, ConnectionError},
     varint,
 };
@@ -60,20 +61,23 @@ const WT_INITIAL_MAX_STREAMS_BIDI: u64 = 0x2b65;
 /// The only session limits seen to work with Safari; one session a connection is bounded by QUIC's own.
 const NO_SESSION_LIMIT: u64 = 1 << 60;
 
-/// The payload of our SETTINGS frame. `grease` picks the reserved setting that keeps peers tolerant.
+/// The payload of our SETTINGS frame.
 ///
 /// Spec: RFC 9114 section 7.2.4; section 7.2.4.1 for the reserved ones
-pub(crate) fn encode(dialects: Dialects, field_section_max: u64, sessions: u64, grease: u64) -> Vec<u8> {
+pub(crate) fn encode(config: &Config) -> Vec<u8> {
+    let (dialects, sessions) = (config.dialects, config.sessions_max as u64);
     let mut out = Vec::with_capacity(96);
     let mut put = |id, value| {
         varint::put(&mut out, id);
         varint::put(&mut out, value);
     };
     put(QPACK_MAX_TABLE_CAPACITY, 0);
-    put(MAX_FIELD_SECTION_SIZE, field_section_max);
+    put(MAX_FIELD_SECTION_SIZE, config.field_section_max as u64);
     put(QPACK_BLOCKED_STREAMS, 0);
-    if dialects.any() {
+    if dialects.any() || config.websocket {
         put(ENABLE_CONNECT_PROTOCOL, 1);
+    }
+    if dialects.any() {
         put(H3_DATAGRAM, 1);
     }
     if dialects.draft13 {
@@ -88,7 +92,7 @@ pub(crate) fn encode(dialects: Dialects, field_section_max: u64, sessions: u64, 
     if dialects.draft07 {
         put(WT_MAX_SESSIONS_DRAFT07, sessions);
     }
-    put(RESERVED_STEP * (grease & 0xffff) + RESERVED_FIRST, 0);
+    put(RESERVED_STEP * (config.grease & 0xffff) + RESERVED_FIRST, 0);
     out
 }
 
@@ -154,7 +158,7 @@ mod tests {
         expected.extend([0x94, 0xe9, 0xcd, 0x29, 0x01, 0xab, 0x60, 0x37, 0x42, 0x01]);
         expected.extend([0xc0, 0, 0, 0, 0xc6, 0x71, 0x70, 0x6a, 0x01]);
         expected.extend([0x21, 0x00]);
-        assert_eq!(encode(Dialects::ALL, 16384, 1, 0), expected);
+        assert_eq!(encode(&Config::default()), expected);
     }
 
     /// What Chromium sends is understood; each rule on settings has its error.

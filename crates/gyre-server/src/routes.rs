@@ -19,7 +19,7 @@ use gyre_protocol::codec::Encoding;
 use gyre_transport::{
     http::{OriginPolicy, Peer, Request, Response, Service, full, status},
     quic,
-    streaming::{self, emulation},
+    streaming::{self, emulation, grpc},
     websocket, webtransport,
 };
 
@@ -41,8 +41,8 @@ pub struct Routes {
     pub streaming: Vec<Prefixed<streaming::Settings>>,
     /// `emulation.handler_prefix`, if `sse` or `http_stream` is enabled.
     pub emulation: Option<Prefixed<emulation::Settings>>,
-    /// `webtransport.handler_prefix`, if enabled.
-    pub webtransport: Option<Prefixed<WebTransportSettings>>,
+    /// The prefixes of `webtransport` and `uni_webtransport`: those that are enabled.
+    pub webtransport: Vec<Prefixed<WebTransportSettings>>,
     /// `http_api.handler_prefix`, unless disabled.
     pub api: Option<Prefixed<HttpApi>>,
     /// `health.handler_prefix`, if enabled.
@@ -74,6 +74,8 @@ pub trait Extra: std::fmt::Debug + Send + Sync {
 /// What is configured of WebTransport.
 #[derive(Clone, Debug)]
 pub struct WebTransportSettings {
+    /// Unidirectional at `uni_webtransport.handler_prefix`.
+    pub direction: Direction,
     /// `webtransport.message_size_limit`.
     pub message_bytes_max: usize,
     /// `webtransport.stream_open_timeout`.
@@ -151,7 +153,7 @@ impl Router {
             if is(&routes.init) {
                 return self.init(&request);
             }
-            if routes.webtransport.as_ref().is_some_and(|webtransport| webtransport.is_at(path)) {
+            if routes.webtransport.iter().any(|webtransport| webtransport.is_at(path)) {
                 return status(StatusCode::BAD_REQUEST, "this endpoint speaks WebTransport over HTTP/3\n");
             }
             if let Some(response) = routes.extra.as_ref().and_then(|extra| extra.answer(&request)) {
@@ -242,7 +244,7 @@ impl Router {
     fn webtransport(&self, head: &RequestHead) -> Result<webtransport::Options, StatusCode> {
         let (path, query) = head.path.split_once('?').unwrap_or((&head.path, ""));
         let Some(Prefixed { served: settings, .. }) =
-            self.routes.webtransport.as_ref().filter(|webtransport| webtransport.is_at(path))
+            self.routes.webtransport.iter().find(|webtransport| webtransport.is_at(path))
         else {
             return Err(match self.has_endpoint(path) {
                 true => StatusCode::METHOD_NOT_ALLOWED,
@@ -260,17 +262,26 @@ impl Router {
         if settings.refused_user_agents.iter().any(|refused| agent.contains(&**refused)) {
             return Err(StatusCode::NOT_IMPLEMENTED);
         }
+        let connect = match settings.direction {
+            Direction::Bidirectional => None,
+            Direction::Unidirectional => {
+                Some(streaming::connect_request(query).ok_or(StatusCode::BAD_REQUEST)?)
+            }
+        };
         let is_protobuf = query.split('&').any(|pair| pair == "cf_protocol=protobuf");
         let encoding = if is_protobuf { Encoding::Protobuf } else { Encoding::Json };
         let form = WireForm {
             encoding,
             framing: Framing::Stream,
-            direction: Direction::Bidirectional,
+            direction: settings.direction,
             ascii: settings.ascii_json,
             deflate: None,
         };
         let connection = ConnectionOptions {
-            transport: TransportKind::WebTransport,
+            transport: match settings.direction {
+                Direction::Bidirectional => TransportKind::WebTransport,
+                Direction::Unidirectional => TransportKind::UniWebTransport,
+            },
             form,
             announces_disconnect: true,
             pings: Pings::Protocol,
@@ -279,6 +290,7 @@ impl Router {
         Ok(webtransport::Options {
             shard: self.shard.clone(),
             connection,
+            connect,
             message_bytes_max: settings.message_bytes_max,
             stream_open_timeout: settings.stream_open_timeout,
             close_timeout: settings.close_timeout,
@@ -313,6 +325,23 @@ impl quic::Handler for Http3 {
 
     fn session(&self, head: &RequestHead, _: Peer) -> Result<webtransport::Options, u16> {
         self.0.webtransport(head).map_err(|status| status.as_u16())
+    }
+}
+
+/// The only service of the listener for gRPC clients.
+pub struct UniGrpc {
+    /// Its limits on new connections are those of the node.
+    pub router: Rc<Router>,
+    /// What is configured of `uni_grpc`.
+    pub settings: grpc::Settings,
+}
+
+impl Service for UniGrpc {
+    fn call(self: Rc<Self>, request: Request) -> Pin<Box<dyn Future<Output = Response>>> {
+        Box::pin(async move {
+            let admits = || self.router.admits_connection();
+            grpc::serve(request, &self.router.shard, &self.settings, admits).await
+        })
     }
 }
 

@@ -9,13 +9,13 @@ use std::{
     time::{Duration, Instant},
 };
 
-use gyre_core::session::ClientId;
+use gyre_core::{hub::Direction, session::ClientId};
 use gyre_engine::memory::MemoryEngine;
 use gyre_node::{Directory, LocalShard, Node, NodeInfo, Ports, run_shards};
 use gyre_transport::{
     http::{self, Addresses, Front, Shutdown, bind_check, bind_tcp, bind_udp, serve_listener},
     quic,
-    streaming::emulation,
+    streaming::{emulation, grpc},
     tls::{self, CertificateResolver},
     websocket,
 };
@@ -24,11 +24,11 @@ use tokio::{net::TcpListener, runtime::Runtime, sync::watch, task::JoinSet};
 use crate::{
     api::{ApiOptions, HttpApi},
     auth::{KeyError, TokenAuthenticator, TokenVerifier, TrackKeys, Verifiers},
-    config::{Pem, Resolved},
+    config::{Pem, Resolved, UniGrpcOptions},
     hooks::{HookSetupError, Hooks},
     metrics::ApiMetrics,
     rate::RateLimit,
-    routes::{Extra, Http3, Prefixed, Router, Routes, Scope, WebTransportSettings},
+    routes::{Extra, Http3, Prefixed, Router, Routes, Scope, UniGrpc, WebTransportSettings},
 };
 
 /// How long presence entries live after their last renewal.
@@ -43,6 +43,7 @@ pub struct Server {
     authenticator: Arc<TokenAuthenticator>,
     hooks: Hooks,
     resolver: Option<Arc<CertificateResolver>>,
+    grpc_resolver: Option<Arc<CertificateResolver>>,
     stop: watch::Sender<bool>,
     threads: Vec<thread::JoinHandle<()>>,
     shutdown_timeout: Duration,
@@ -69,7 +70,7 @@ pub enum StartError {
         error: io::Error,
     },
     /// TLS cannot be set up.
-    #[error("http_server.tls: {0}")]
+    #[error("tls: {0}")]
     Tls(#[from] tls::TlsError),
     /// A token key cannot be used.
     #[error("{0}")]
@@ -126,6 +127,7 @@ pub fn start(resolved: &Resolved, additions: Additions, control: &Runtime) -> Re
     let (stop, shutdown) = watch::channel(false);
     let h3 = Arc::new(h3_config(resolved));
     let resolver = listeners.resolver.clone();
+    let grpc_resolver = listeners.uni_grpc.as_ref().and_then(|grpc| grpc.resolver.clone());
     let listeners = Arc::new(listeners);
     let timeout = resolved.shutdown_timeout;
     let threads = run_shards(
@@ -135,7 +137,16 @@ pub fn start(resolved: &Resolved, additions: Additions, control: &Runtime) -> Re
             Box::pin(serve_shard(shard, listeners, routes, h3, shutdown.clone(), timeout))
         }),
     )?;
-    Ok(Server { node, authenticator, hooks, resolver, stop, threads, shutdown_timeout: timeout })
+    Ok(Server {
+        node,
+        authenticator,
+        hooks,
+        resolver,
+        grpc_resolver,
+        stop,
+        threads,
+        shutdown_timeout: timeout,
+    })
 }
 
 impl Server {
@@ -147,6 +158,10 @@ impl Server {
         let verifiers = verifiers(resolved)?;
         let hooks = self.hooks.prepare(resolved.hooks.clone())?;
         if let (Some(resolver), Some(pem)) = (&self.resolver, &resolved.server.tls) {
+            resolver.replace(&pem.certificates, pem.key.expose())?;
+        }
+        let grpc_pem = resolved.uni_grpc.as_ref().and_then(|grpc| grpc.tls.as_ref());
+        if let (Some(resolver), Some(pem)) = (&self.grpc_resolver, grpc_pem) {
             resolver.replace(&pem.certificates, pem.key.expose())?;
         }
         self.authenticator.replace(verifiers);
@@ -179,6 +194,7 @@ struct Listeners {
     internal_front: Front,
     resolver: Option<Arc<CertificateResolver>>,
     quic: Option<rustls::ServerConfig>,
+    uni_grpc: Option<GrpcListener>,
     /// What the external port serves besides endpoints for clients.
     api_is_external: bool,
 }
@@ -208,24 +224,31 @@ impl Listeners {
             }
             None => None,
         };
+        let grpc = match &resolved.uni_grpc {
+            Some(options) => {
+                let mut addresses = http::resolve(&options.address, options.port)?;
+                check(&mut addresses, false)?;
+                Some((GrpcListener::new(options)?, addresses))
+            }
+            None => None,
+        };
+        let (uni_grpc, grpc) = grpc.unzip();
         let resolver = tls.as_ref().map(|(resolver, _)| resolver.clone());
+        let bound = Bound { external, internal, grpc };
         Ok(Self {
             front: Front {
                 tls: tls.map(|(_, config)| config),
                 accepts_both,
                 accepts_h2c: server.h2c,
                 alt_svc_port: quic.as_ref().map(|_| server.port),
+                ..Front::default()
             },
-            internal_front: Front {
-                tls: internal_tls.map(|(_, config)| config),
-                accepts_both: false,
-                accepts_h2c: false,
-                alt_svc_port: None,
-            },
-            has_internal: internal.is_some(),
-            sockets: bind_all(&external, internal.as_ref(), quic.is_some(), shards)?,
+            internal_front: Front { tls: internal_tls.map(|(_, config)| config), ..Front::default() },
+            has_internal: bound.internal.is_some(),
+            sockets: bound.bind_all(quic.is_some(), shards)?,
             resolver,
             quic,
+            uni_grpc,
             api_is_external: resolved.api.external,
         })
     }
@@ -236,21 +259,56 @@ impl Listeners {
     }
 }
 
+/// The listener of `uni_grpc`.
+struct GrpcListener {
+    front: Front,
+    resolver: Option<Arc<CertificateResolver>>,
+    settings: grpc::Settings,
+}
+
+impl GrpcListener {
+    fn new(options: &UniGrpcOptions) -> Result<Self, StartError> {
+        let (resolver, tls) = options.tls.as_ref().map(tcp_tls).transpose()?.unzip();
+        let front =
+            Front { tls, accepts_h2c: true, h2_requests_max: Some(grpc::CALLS_MAX), ..Front::default() };
+        Ok(Self { front, resolver, settings: options.settings.clone() })
+    }
+}
+
 /// The sockets of one shard.
 #[derive(Default)]
 struct ShardSockets {
     external: Vec<std::net::TcpListener>,
     quic: Vec<std::net::UdpSocket>,
     internal: Vec<std::net::TcpListener>,
+    grpc: Vec<std::net::TcpListener>,
 }
 
-/// Binds every socket of every shard; those of QUIC first, because a client that reaches TCP may try UDP next.
-fn bind_all(
-    external: &Addresses,
-    internal: Option<&Addresses>,
-    with_quic: bool,
-    shards: usize,
-) -> Result<Vec<Mutex<ShardSockets>>, StartError> {
+/// What is to be bound.
+struct Bound {
+    external: Addresses,
+    internal: Option<Addresses>,
+    grpc: Option<Addresses>,
+}
+
+impl Bound {
+    /// Binds every socket of every shard; those of QUIC first, because a client that reaches TCP may try UDP next.
+    fn bind_all(&self, with_quic: bool, shards: usize) -> Result<Vec<Mutex<ShardSockets>>, StartError> {
+        let mut sockets: Vec<ShardSockets> = (0..shards).map(|_| ShardSockets::default()).collect();
+        for shard in sockets.iter_mut().filter(|_| with_quic) {
+            shard.quic = Self::bind(&self.external, bind_udp)?;
+        }
+        let bind = |addresses: &Option<Addresses>| {
+            addresses.as_ref().map_or(Ok(Vec::new()), |addresses| Self::bind(addresses, bind_tcp))
+        };
+        for shard in &mut sockets {
+            shard.external = Self::bind(&self.external, bind_tcp)?;
+            shard.internal = bind(&self.internal)?;
+            shard.grpc = bind(&self.grpc)?;
+        }
+        Ok(sockets.into_iter().map(Mutex::new).collect())
+    }
+
     fn bind<T>(
         addresses: &Addresses,
         bind: impl Fn(SocketAddr) -> io::Result<T>,
@@ -261,15 +319,6 @@ fn bind_all(
         })
         .collect()
     }
-    let mut sockets: Vec<ShardSockets> = (0..shards).map(|_| ShardSockets::default()).collect();
-    for shard in sockets.iter_mut().filter(|_| with_quic) {
-        shard.quic = bind(external, bind_udp)?;
-    }
-    for shard in &mut sockets {
-        shard.external = bind(external, bind_tcp)?;
-        shard.internal = internal.map_or(Ok(Vec::new()), |internal| bind(internal, bind_tcp))?;
-    }
-    Ok(sockets.into_iter().map(Mutex::new).collect())
 }
 
 fn tcp_tls(pem: &Pem) -> Result<(Arc<CertificateResolver>, Arc<rustls::ServerConfig>), tls::TlsError> {
@@ -350,6 +399,12 @@ fn listen(
             tokio::task::spawn_local(quic::serve_endpoint(endpoint, h3.clone(), handler, shutdown.clone()));
         }
     }
+    if let Some(grpc) = &listeners.uni_grpc {
+        let service = Rc::new(UniGrpc { router: router.clone(), settings: grpc.settings.clone() });
+        for listener in sockets.grpc {
+            spawn_listener(&mut serving, listener, &grpc.front, &service, shutdown)?;
+        }
+    }
     let scope = Scope { client: false, api: true, operation: true };
     let router = Router::new(routes.clone(), scope, shard.clone());
     for listener in sockets.internal {
@@ -358,15 +413,15 @@ fn listen(
     Ok(serving)
 }
 
-fn spawn_listener(
+fn spawn_listener<S: http::Service + 'static>(
     serving: &mut JoinSet<()>,
     listener: std::net::TcpListener,
     front: &Front,
-    router: &Rc<Router>,
+    service: &Rc<S>,
     shutdown: &Shutdown,
 ) -> io::Result<()> {
     let listener = TcpListener::from_std(listener)?;
-    serving.spawn_local(serve_listener(listener, front.clone(), router.clone(), shutdown.clone()));
+    serving.spawn_local(serve_listener(listener, front.clone(), service.clone(), shutdown.clone()));
     Ok(())
 }
 
@@ -402,6 +457,7 @@ fn routes(resolved: &Resolved, node: &Arc<Node>, hooks: Hooks, extra: Option<Arc
                 origins: resolved.origins.clone(),
                 has_closing_handshake: !options.disable_closing_handshake,
                 announces_disconnect: !options.disable_disconnect_push,
+                joins_pushes: options.join_push_messages,
             },
         }),
         streaming: resolved
@@ -413,17 +469,7 @@ fn routes(resolved: &Resolved, node: &Arc<Node>, hooks: Hooks, extra: Option<Arc
             prefix: options.prefix.clone(),
             served: emulation::Settings { request_bytes_max: options.request_bytes_max },
         }),
-        webtransport: resolved.webtransport.as_ref().map(|options| Prefixed {
-            prefix: options.prefix.clone(),
-            served: WebTransportSettings {
-                message_bytes_max: options.message_bytes_max,
-                stream_open_timeout: options.stream_open_timeout,
-                close_timeout: options.close_timeout,
-                close_linger: options.close_linger,
-                ascii_json: options.ascii_json,
-                refused_user_agents: options.refused_user_agents.clone(),
-            },
-        }),
+        webtransport: webtransport_routes(resolved),
         api: api.prefix.clone().map(|prefix| Prefixed {
             prefix,
             served: HttpApi::new(node.clone(), api_options, api_metrics.clone()),
@@ -440,11 +486,35 @@ fn routes(resolved: &Resolved, node: &Arc<Node>, hooks: Hooks, extra: Option<Arc
     }
 }
 
+fn webtransport_routes(resolved: &Resolved) -> Vec<Prefixed<WebTransportSettings>> {
+    let options = &resolved.webtransport;
+    let both = [
+        (&options.prefix, Direction::Bidirectional),
+        (&options.unidirectional_prefix, Direction::Unidirectional),
+    ];
+    let enabled = both.into_iter().filter_map(|(prefix, direction)| Some((prefix.clone()?, direction)));
+    enabled
+        .map(|(prefix, direction)| Prefixed {
+            prefix,
+            served: WebTransportSettings {
+                direction,
+                message_bytes_max: options.message_bytes_max,
+                stream_open_timeout: options.stream_open_timeout,
+                close_timeout: options.close_timeout,
+                close_linger: options.close_linger,
+                ascii_json: options.ascii_json,
+                refused_user_agents: options.refused_user_agents.clone(),
+            },
+        })
+        .collect()
+}
+
 fn h3_config(resolved: &Resolved) -> gyre_h3::Config {
-    let defaults = gyre_h3::Config { grease: rand::random(), ..gyre_h3::Config::default() };
-    match &resolved.webtransport {
-        None => gyre_h3::Config { dialects: gyre_h3::Dialects::NONE, ..defaults },
-        Some(options) => {
+    let defaults = gyre_h3::Config { websocket: true, grease: rand::random(), ..gyre_h3::Config::default() };
+    let options = &resolved.webtransport;
+    match options.is_enabled() {
+        false => gyre_h3::Config { dialects: gyre_h3::Dialects::NONE, ..defaults },
+        true => {
             gyre_h3::Config { dialects: options.dialects, sessions_max: options.session_limit, ..defaults }
         }
     }

@@ -50,6 +50,7 @@ impl Server {
                 "tls": {"enabled": true, "cert_pem": made.cert.pem(), "key_pem": made.signing_key.serialize_pem()},
             },
             "webtransport": {"enabled": true},
+            "uni_webtransport": {"enabled": true},
             "sse": {"enabled": true},
             "http_stream": {"enabled": true},
             "uni_sse": {"enabled": true},
@@ -243,6 +244,16 @@ fn emulation_request(received: &[u8], encoding: Encoding, command: &[u8]) -> Vec
     }
 }
 
+/// Asks for a WebTransport session.
+async fn session(
+    server: &Server,
+    path: &str,
+) -> Result<wtransport::Connection, wtransport::error::ConnectingError> {
+    let config = wtransport::ClientConfig::builder().with_bind_default().with_no_cert_validation().build();
+    let url = format!("https://127.0.0.1:{}{path}", server.port);
+    wtransport::Endpoint::client(config).unwrap().connect(url).await
+}
+
 impl Client {
     async fn of(server: &Server, transport: Route, encoding: Encoding) -> Self {
         let stream = |path| Self::Stream { port: server.port, path, response: None, received: Vec::new() };
@@ -263,10 +274,7 @@ impl Client {
 
     async fn webtransport(server: &Server, encoding: Encoding) -> Self {
         let query = if encoding == Encoding::Protobuf { "?cf_protocol=protobuf" } else { "" };
-        let url = format!("https://127.0.0.1:{}/connection/webtransport{query}", server.port);
-        let config =
-            wtransport::ClientConfig::builder().with_bind_default().with_no_cert_validation().build();
-        let session = wtransport::Endpoint::client(config).unwrap().connect(url).await.unwrap();
+        let session = session(server, &format!("/connection/webtransport{query}")).await.unwrap();
         let (send, receive) = session.open_bi().await.unwrap().await.unwrap();
         Self::WebTransport { _session: session, send, receive }
     }
@@ -377,11 +385,8 @@ async fn every_transport_does_the_same() {
     }
 }
 
-/// An event stream over HTTP/3 arrives event by event, and ends its session when the client stops it. Method: a client
-/// that speaks HTTP/3 byte by byte; whether the session is there is asked of the server API.
-#[tokio::test]
-async fn a_body_over_http3_comes_in_pieces_and_can_be_stopped() {
-    let server = Server::start().await;
+/// An HTTP/3 connection, byte by byte: with the control stream and empty SETTINGS.
+async fn http3(server: &Server) -> (quinn::Connection, quinn::SendStream) {
     let mut config = trusting();
     config.alpn_protocols = vec![b"h3".to_vec()];
     let config = quinn::crypto::rustls::QuicClientConfig::try_from(config).unwrap();
@@ -389,9 +394,74 @@ async fn a_body_over_http3_comes_in_pieces_and_can_be_stopped() {
     endpoint.set_default_client_config(quinn::ClientConfig::new(std::sync::Arc::new(config)));
     let address = ([127, 0, 0, 1], server.port).into();
     let connection = endpoint.connect(address, "localhost").unwrap().await.unwrap();
-    // The control stream with empty SETTINGS, then a GET request without body.
     let mut control = connection.open_uni().await.unwrap();
     control.write_all(&[0x00, 0x04, 0x00]).await.unwrap();
+    (connection, control)
+}
+
+/// A WebSocket over HTTP/3 takes commands that come in pieces, and ends with a close frame and the end of the stream.
+/// Method: a client that speaks HTTP/3 byte by byte.
+/// Spec: RFC 9220
+#[tokio::test]
+async fn a_websocket_over_http3_does_the_same() {
+    let server = Server::start().await;
+    let (connection, _control) = http3(&server).await;
+    let (mut send, mut receive) = connection.open_bi().await.unwrap();
+    let literal = |name: &[u8], value: &[u8]| {
+        let name = [&[0x27, name.len() as u8 - 7], name].concat();
+        [&name[..], &[value.len() as u8], value].concat()
+    };
+    // CONNECT and https from the static table, authority and path by their names in it.
+    let path = b"/connection/websocket";
+    let fields = [
+        b"\x00\x00\xcf\xd7\x50\x09localhost\x51",
+        &[path.len() as u8][..],
+        path,
+        &literal(b":protocol", b"websocket"),
+        &literal(b"sec-websocket-version", b"13"),
+    ]
+    .concat();
+    send.write_all(&[&[0x01, 0x40, fields.len() as u8], &fields[..]].concat()).await.unwrap();
+    // Text frames with a mask of zeros, each byte in a DATA frame of its own.
+    let text = |command: &str| [&[0x81, 0x80 | command.len() as u8, 0, 0, 0, 0], command.as_bytes()].concat();
+    let mut seen = Vec::new();
+    for (command, reply) in [
+        (r#"{"id":1,"connect":{}}"#, r#"{"id":1,"connect":{"#),
+        (r#"{"id":2,"subscribe":{"channel":"c"}}"#, r#"{"id":2,"subscribe":{"#),
+    ] {
+        for byte in text(command) {
+            send.write_all(&[0x00, 0x01, byte]).await.unwrap();
+        }
+        until(&mut receive, &mut seen, reply.as_bytes()).await;
+    }
+    server.api("publish", &json!({"channel": "c", "data": "published"})).await;
+    until(&mut receive, &mut seen, b"published").await;
+    server.terminate();
+    until(&mut receive, &mut seen, b"\x0b\xb9shutdown").await;
+    // The client's close frame, with the same code.
+    send.write_all(&[0x00, 0x08, 0x88, 0x82, 0, 0, 0, 0, 0x0b, 0xb9]).await.unwrap();
+    assert!(timeout(LIMIT, receive.read_chunk(4096, true)).await.unwrap().unwrap().is_none());
+}
+
+/// Receives until `wanted` was seen.
+async fn until(receive: &mut quinn::RecvStream, seen: &mut Vec<u8>, wanted: &[u8]) {
+    let arrived = async {
+        while !seen.windows(wanted.len()).any(|part| part == wanted) {
+            let chunk = receive.read_chunk(4096, true).await.unwrap().expect("the body goes on");
+            seen.extend_from_slice(&chunk.bytes);
+        }
+    };
+    let outcome = timeout(LIMIT, arrived).await;
+    assert!(outcome.is_ok(), "waiting for {:?}, seen {:?}", wanted.escape_ascii(), seen.escape_ascii());
+}
+
+/// An event stream over HTTP/3 arrives event by event, and ends its session when the client stops it. Method: a client
+/// that speaks HTTP/3 byte by byte; whether the session is there is asked of the server API.
+#[tokio::test]
+async fn a_body_over_http3_comes_in_pieces_and_can_be_stopped() {
+    let server = Server::start().await;
+    let (connection, _control) = http3(&server).await;
+    // A GET request without body.
     let (mut send, mut receive) = connection.open_bi().await.unwrap();
     let path = b"/connection/uni_sse?cf_connect=%7B%22subs%22%3A%7B%22c%22%3A%7B%7D%7D%7D";
     let fields = [b"\x00\x00\xd1\xd7\x50\x09localhost\x51".as_slice(), &[path.len() as u8], path].concat();
@@ -399,13 +469,7 @@ async fn a_body_over_http3_comes_in_pieces_and_can_be_stopped() {
     send.finish().unwrap();
     let mut seen = Vec::new();
     for (wanted, next) in [(r#""connect":{"#, Some("first")), ("first", Some("second")), ("second", None)] {
-        let arrived = async {
-            while !seen.windows(wanted.len()).any(|part| part == wanted.as_bytes()) {
-                let chunk = receive.read_chunk(4096, true).await.unwrap().expect("the body goes on");
-                seen.extend_from_slice(&chunk.bytes);
-            }
-        };
-        timeout(LIMIT, arrived).await.unwrap();
+        until(&mut receive, &mut seen, wanted.as_bytes()).await;
         if let Some(next) = next {
             server.api("publish", &json!({"channel": "c", "data": next})).await;
         }
@@ -479,4 +543,35 @@ async fn shutdown_answers_requests_in_flight() {
     assert!(answer.starts_with(b"HTTP/1.1 200 "), "{}", String::from_utf8_lossy(&answer));
     let status = tokio::task::spawn_blocking(move || server.child.wait()).await.unwrap().unwrap();
     assert!(status.success());
+}
+
+/// A unidirectional session is a stream of pushes that the server opens, in either encoding; at the end it says why, and
+/// finishes. A connect request that cannot be decoded gets no session.
+#[tokio::test]
+async fn a_unidirectional_session_listens() {
+    use tokio::io::AsyncReadExt;
+    let server = Server::start().await;
+    let path = "/connection/uni_webtransport";
+    assert!(session(&server, &format!("{path}?cf_connect=%7B")).await.is_err());
+    let mut streams = Vec::new();
+    for query in ["?cf_connect=%7B%22name%22%3A%22a%22%7D", "?cf_protocol=protobuf"] {
+        let session = session(&server, &format!("{path}{query}")).await.unwrap();
+        let mut stream = timeout(LIMIT, session.accept_uni()).await.unwrap().unwrap();
+        let mut first = [0; 12];
+        timeout(LIMIT, stream.read_exact(&mut first)).await.unwrap().unwrap();
+        streams.push((session, stream, first));
+    }
+    assert_eq!(&streams[0].2, br#"{"connect":{"#);
+    // A length, then the connect push as field 10.
+    assert_eq!(streams[1].2[1], 0x52);
+    server.terminate();
+    let farewells: [&[u8]; 2] = [
+        b"{\"disconnect\":{\"code\":3001,\"reason\":\"shutdown\"}}\n",
+        b"\x0f\x5a\x0d\x08\xb9\x17\x12\x08shutdown",
+    ];
+    for ((_session, mut stream, _), farewell) in streams.into_iter().zip(farewells) {
+        let mut rest = Vec::new();
+        timeout(LIMIT, stream.read_to_end(&mut rest)).await.unwrap().unwrap();
+        assert!(rest.ends_with(farewell), "{}", rest.escape_ascii());
+    }
 }

@@ -14,5 +14,6 @@ pub mod quic;
 pub mod socket;
 pub mod streaming;
 pub mod tls;
+mod tunnel;
 pub mod websocket;
 pub mod webtransport;

@@ -3,24 +3,30 @@
 use std::{
     cell::{Cell, RefCell},
     io::{self, IoSlice, Read, Write},
-    net::SocketAddr,
     task::{Context, Poll},
 };
 
 use rustls::ServerConnection;
 use tokio::net::TcpStream;
 
-/// Plain text or TLS over TCP. Neither allocates while idle; a TLS connection keeps the small read buffer of rustls.
+use crate::tunnel::Tunnel;
+
+/// Plain text or TLS over TCP, or a stream of HTTP/2 or 3. None allocates while idle; a TLS connection keeps the small
+/// read buffer of rustls.
 #[derive(Debug)]
-pub struct Socket {
-    tcp: TcpStream,
-    tls: Option<Box<Tls>>,
+pub struct Socket(Kind);
+
+#[derive(Debug)]
+enum Kind {
+    Plain(TcpStream),
+    Tls(TcpStream, Box<Tls>),
+    Tunnel(Box<Tunnel>),
 }
 
 impl Socket {
     /// A plain connection.
     pub fn plain(tcp: TcpStream) -> Self {
-        Self { tcp, tls: None }
+        Self(Kind::Plain(tcp))
     }
 
     /// A TLS connection after its handshake.
@@ -28,12 +34,11 @@ impl Socket {
         // More plain text is accepted only after the last was sent, so a record's worth is the most that waits.
         connection.set_buffer_limit(Some(PLAIN_BYTES_MAX));
         let tls = Tls { connection: RefCell::new(connection), may_have_early_bytes: Cell::new(true) };
-        Self { tcp, tls: Some(Box::new(tls)) }
+        Self(Kind::Tls(tcp, Box::new(tls)))
     }
 
-    /// The peer's address, if it is still known.
-    pub fn peer_address(&self) -> Option<SocketAddr> {
-        self.tcp.peer_addr().ok()
+    pub(crate) fn tunnel(tunnel: Tunnel) -> Self {
+        Self(Kind::Tunnel(Box::new(tunnel)))
     }
 
     /// Reads what is there. 0 is the end of the stream.
@@ -41,9 +46,10 @@ impl Socket {
     /// # Errors
     /// [`io::ErrorKind::WouldBlock`] if nothing is there yet; others end the connection.
     pub fn try_read(&self, buffer: &mut [u8]) -> io::Result<usize> {
-        match &self.tls {
-            None => self.tcp.try_read(buffer),
-            Some(tls) => tls.try_read(&self.tcp, buffer),
+        match &self.0 {
+            Kind::Plain(tcp) => tcp.try_read(buffer),
+            Kind::Tls(tcp, tls) => tls.try_read(tcp, buffer),
+            Kind::Tunnel(tunnel) => tunnel.try_read(buffer),
         }
     }
 
@@ -53,22 +59,27 @@ impl Socket {
     /// # Errors
     /// [`io::ErrorKind::WouldBlock`] if it takes nothing; others end the connection.
     pub fn try_write_vectored(&self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
-        match &self.tls {
+        match &self.0 {
             // `send` is cheaper in the kernel than `writev`, and one frame per turn is the common case.
-            None => match slices {
-                [slice] => self.tcp.try_write(slice),
-                _ => self.tcp.try_write_vectored(slices),
+            Kind::Plain(tcp) => match slices {
+                [slice] => tcp.try_write(slice),
+                _ => tcp.try_write_vectored(slices),
             },
-            Some(tls) => tls.try_write_vectored(&self.tcp, slices),
+            Kind::Tls(tcp, tls) => tls.try_write_vectored(tcp, slices),
+            Kind::Tunnel(tunnel) => tunnel.try_write_vectored(slices),
         }
     }
 
     /// Ready when TLS holds nothing back any more and the peer may take something.
     pub fn poll_write_ready(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let Some(tls) = &self.tls else { return self.tcp.poll_write_ready(cx) };
+        let (tcp, tls) = match &self.0 {
+            Kind::Plain(tcp) => return tcp.poll_write_ready(cx),
+            Kind::Tls(tcp, tls) => (tcp, tls),
+            Kind::Tunnel(tunnel) => return tunnel.poll_write_ready(cx),
+        };
         loop {
-            std::task::ready!(self.tcp.poll_write_ready(cx))?;
-            match flush(&self.tcp, &mut tls.connection.borrow_mut()) {
+            std::task::ready!(tcp.poll_write_ready(cx))?;
+            match flush(tcp, &mut tls.connection.borrow_mut()) {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
                 result => return Poll::Ready(result),
             }
@@ -77,27 +88,33 @@ impl Socket {
 
     /// True if TLS holds encrypted bytes that the peer did not take yet; [`Self::poll_write_ready`] sends them.
     pub fn has_unsent(&self) -> bool {
-        self.tls.as_ref().is_some_and(|tls| tls.connection.borrow().wants_write())
+        matches!(&self.0, Kind::Tls(_, tls) if tls.connection.borrow().wants_write())
     }
 
     /// Ready when reading may give something.
     pub fn poll_read_ready(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        if self.tls.as_ref().is_some_and(|tls| tls.may_have_early_bytes.get()) {
-            return Poll::Ready(Ok(()));
+        match &self.0 {
+            Kind::Tls(_, tls) if tls.may_have_early_bytes.get() => Poll::Ready(Ok(())),
+            Kind::Plain(tcp) | Kind::Tls(tcp, _) => tcp.poll_read_ready(cx),
+            Kind::Tunnel(tunnel) => tunnel.poll_read_ready(cx),
         }
-        self.tcp.poll_read_ready(cx)
     }
 
     /// Says goodbye as far as that is possible without waiting; dropping the socket then closes it.
     pub fn shutdown(&self) {
-        if let Some(tls) = &self.tls {
-            let mut connection = tls.connection.borrow_mut();
-            connection.send_close_notify();
-            if let Err(error) = flush(&self.tcp, &mut connection) {
-                tracing::trace!(%error, "close_notify was not sent");
+        let tcp = match &self.0 {
+            Kind::Plain(tcp) => tcp,
+            Kind::Tls(tcp, tls) => {
+                let mut connection = tls.connection.borrow_mut();
+                connection.send_close_notify();
+                if let Err(error) = flush(tcp, &mut connection) {
+                    tracing::trace!(%error, "close_notify was not sent");
+                }
+                tcp
             }
-        }
-        if let Err(error) = socket2::SockRef::from(&self.tcp).shutdown(std::net::Shutdown::Write) {
+            Kind::Tunnel(tunnel) => return tunnel.shutdown(),
+        };
+        if let Err(error) = socket2::SockRef::from(tcp).shutdown(std::net::Shutdown::Write) {
             tracing::trace!(%error, "the connection was gone before it was shut down");
         }
     }

@@ -32,6 +32,8 @@ pub enum Framing {
     Stream,
     /// One server-sent event each (WHATWG HTML section 9.2.6). JSON only.
     EventStream,
+    /// One uncompressed gRPC message each: a byte of flags, four of length. Protobuf only.
+    Grpc,
 }
 
 /// Who may speak.
@@ -45,6 +47,8 @@ pub enum Direction {
 
 /// Room before a body: a WebSocket header (at most 10 bytes without mask) and a length prefix (at most 10).
 const HEADER_BYTES_MAX: usize = 20;
+/// What stands before a gRPC message.
+const GRPC_PREFIX_BYTES: usize = 5;
 /// Marks a compressed message.
 ///
 /// Spec: RFC 7692 section 6
@@ -84,6 +88,7 @@ impl WireForm {
             (Framing::Stream, Encoding::Json) => b"{}\n",
             (Framing::Stream, Encoding::Protobuf) => b"\x00",
             (Framing::EventStream, _) => b"data: {}\n\n",
+            (Framing::Grpc, _) => &[0; GRPC_PREFIX_BYTES],
         })
     }
 
@@ -112,7 +117,7 @@ impl WireForm {
         frame.resize(HEADER_BYTES_MAX, 0);
         encode(&mut frame)?;
         let mut start = HEADER_BYTES_MAX;
-        if self.encoding == Encoding::Protobuf {
+        if self.encoding == Encoding::Protobuf && self.framing != Framing::Grpc {
             start = put_varint_before(&mut frame, start);
         }
         match (self.framing, self.encoding) {
@@ -122,6 +127,7 @@ impl WireForm {
             (Framing::Stream, Encoding::Json) => frame.push(b'\n'),
             (Framing::Stream, Encoding::Protobuf) => {}
             (Framing::EventStream, _) => start = make_event(&mut frame, start),
+            (Framing::Grpc, _) => start = put_grpc_prefix_before(&mut frame, start),
         }
         Ok(Bytes::from(frame).slice(start..))
     }
@@ -170,6 +176,17 @@ fn put_varint_before(frame: &mut [u8], end: usize) -> usize {
         *byte = (length >> (7 * i)) as u8 & 0x7f | more;
     }
     start
+}
+
+/// Writes the prefix of an uncompressed gRPC message that holds what follows `end`; returns where it starts.
+///
+/// Spec: gRPC over HTTP/2, "Length-Prefixed-Message"
+fn put_grpc_prefix_before(frame: &mut [u8], end: usize) -> usize {
+    // No message comes near 4 GB: every queue is bounded far below.
+    let length = (frame.len() - end) as u32;
+    frame[end - 4..end].copy_from_slice(&length.to_be_bytes());
+    frame[end - GRPC_PREFIX_BYTES] = 0;
+    end - GRPC_PREFIX_BYTES
 }
 
 /// Writes the header of an unmasked final frame that holds what follows `end`; returns where it starts.
@@ -230,6 +247,12 @@ mod tests {
             frame(form(Encoding::Json, Framing::Stream, one_way, true)),
             "{\"channel\":\"c\",\"pub\":{\"data\":{\r\"\\u00e9\":\r\"a\\r\"}}}\n"
         );
+        let grpc = form(Encoding::Protobuf, Framing::Grpc, one_way, false);
+        let message = grpc.push(&push).unwrap();
+        let bare = form(Encoding::Protobuf, Framing::Stream, one_way, false).push(&push).unwrap();
+        assert_eq!(message[..5], [0, 0, 0, 0, bare[0]]);
+        assert_eq!(message[5..], bare[1..]);
+        assert_eq!(grpc.ping(), &[0; 5][..]);
         let ping = form(Encoding::Json, Framing::EventStream, both, false).ping();
         assert_eq!(ping, "data: {}\n\n");
     }

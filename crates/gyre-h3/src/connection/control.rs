@@ -22,7 +22,7 @@ pub(super) const CONTROL: u64 = 0x00;
 const PUSH: u64 = 0x01;
 const QPACK_ENCODER: u64 = 0x02;
 const QPACK_DECODER: u64 = 0x03;
-const WEBTRANSPORT: u64 = 0x54;
+pub(super) const WEBTRANSPORT: u64 = 0x54;
 /// The value of a frame that holds an id at most.
 const ID_BYTES_MAX: u64 = 8;
 

@@ -108,12 +108,7 @@ fn is_uni(id: StreamId) -> bool {
 impl Connection {
     /// A connection whose handshake is done, or that may send in 0.5 RTT. The first transmit is its SETTINGS.
     pub fn new(config: Arc<Config>, now: Instant) -> Self {
-        let settings = settings::encode(
-            config.dialects,
-            config.field_section_max as u64,
-            config.sessions_max as u64,
-            config.grease,
-        );
+        let settings = settings::encode(&config);
         let mut control = vec![control::CONTROL as u8];
         control.extend(frame::whole(frame::SETTINGS, &settings));
         Self {

@@ -210,7 +210,9 @@ impl Connection {
         match decoded {
             Err(Refused::TooManyFields) => return self.oversized(now, id, request),
             Err(Refused::Malformed) => self.malformed(id, request),
-            Ok((_, head)) if head.protocol.is_some() => self.connect(now, id, request, Box::new(head)),
+            Ok((_, head)) if head.protocol.is_some() && !self.is_websocket(&head) => {
+                self.connect(now, id, request, Box::new(head))
+            }
             Ok((content_length, head)) => {
                 request.content_length = content_length;
                 request.phase = RequestPhase::Body;
@@ -218,6 +220,13 @@ impl Connection {
             }
         }
         Ok(())
+    }
+
+    /// An extended CONNECT that is a request like others: its bodies are the two directions.
+    ///
+    /// Spec: RFC 9220 section 3
+    fn is_websocket(&self, head: &RequestHead) -> bool {
+        self.config.websocket && head.protocol.as_deref() == Some("websocket")
     }
 
     /// The stream ended where it may; is that the end of a request?

@@ -21,6 +21,7 @@ use crate::{
     varint::{self, Partial},
 };
 
+use super::control::WEBTRANSPORT;
 use super::request::{RequestPhase, RequestStream};
 
 /// The largest quarter stream id.
@@ -54,6 +55,16 @@ impl Connection {
         varint::put(&mut out, session / 4);
         out.put_slice(data);
         Some(out.freeze())
+    }
+
+    /// What a unidirectional stream opened for a session begins with. The driver opens it, for a session that is open.
+    ///
+    /// Spec: draft-ietf-webtrans-http3, "Unidirectional streams"
+    pub fn unidirectional_header(session: StreamId) -> Vec<u8> {
+        let mut header = Vec::with_capacity(10);
+        varint::put(&mut header, WEBTRANSPORT);
+        varint::put(&mut header, session);
+        header
     }
 
     /// Accepts a session; `fields` join the answer. What was held for it is announced.

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use gyre_h3::{Code, Config, Dialect, Dialects, Event, Reading, ResponseHead, Transmit};
+use gyre_h3::{Code, Config, Dialect, Dialects, Event, Reading, RequestHead, ResponseHead, Transmit};
 
 use crate::peer::*;
 
@@ -59,6 +59,12 @@ fn sessions_are_refused() {
     assert!(has_501(&refused(&base("webtransport-h3", "https"), Config::default())));
     let off = Config { dialects: gyre_h3::Dialects::NONE, ..Config::default() };
     assert!(has_501(&refused(&base("webtransport", "https"), off)));
+    let websocket = Config { websocket: true, dialects: gyre_h3::Dialects::NONE, ..Config::default() };
+    let mut peer = Peer::new(websocket);
+    peer.send(SESSION, headers(&base("websocket", "https")), false).unwrap();
+    let events = peer.events();
+    let is_websocket = |head: &RequestHead| head.protocol.as_deref() == Some("websocket");
+    assert!(matches!(&events[..], [Event::Request { head, .. }] if is_websocket(head)), "{events:?}");
     let reset = Transmit::Reset { stream: SESSION, code: Code::H3_MESSAGE_ERROR };
     assert!(refused(&base("webtransport", "http"), Config::default()).contains(&reset));
 

@@ -62,11 +62,13 @@ pub enum TransportKind {
     UniWebSocket,
     UniSse,
     UniHttpStream,
+    UniGrpc,
+    UniWebTransport,
 }
 
 impl TransportKind {
     /// All of them, in the order of their numbers.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 9] = [
         Self::WebSocket,
         Self::WebTransport,
         Self::Sse,
@@ -74,6 +76,8 @@ impl TransportKind {
         Self::UniWebSocket,
         Self::UniSse,
         Self::UniHttpStream,
+        Self::UniGrpc,
+        Self::UniWebTransport,
     ];
 
     /// The name in metrics, logs and hook requests.
@@ -86,6 +90,8 @@ impl TransportKind {
             Self::UniWebSocket => "uni_websocket",
             Self::UniSse => "uni_sse",
             Self::UniHttpStream => "uni_http_stream",
+            Self::UniGrpc => "uni_grpc",
+            Self::UniWebTransport => "uni_webtransport",
         }
     }
 

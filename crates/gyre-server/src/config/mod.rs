@@ -25,7 +25,7 @@ pub use env::Environment;
 pub use read::Section;
 pub use resolve::{
     ApiSettings, EmulationOptions, HttpServer, Pem, Resolved, StreamingOptions, TokenOptions, TrackOptions,
-    UniWebSocketOptions, WebSocketOptions, WebTransportOptions, resolve_origins,
+    UniGrpcOptions, UniWebSocketOptions, WebSocketOptions, WebTransportOptions, resolve_origins,
 };
 pub use write::Format;
 

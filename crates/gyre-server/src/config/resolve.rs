@@ -20,7 +20,11 @@ use gyre_core::{
 };
 use gyre_h3::Dialects;
 use gyre_protocol::Disconnect;
-use gyre_transport::{http::OriginPolicy, streaming, websocket::Compression};
+use gyre_transport::{
+    http::OriginPolicy,
+    streaming::{self, grpc},
+    websocket::Compression,
+};
 use hashbrown::HashMap;
 use http::StatusCode;
 use regex::Regex;
@@ -55,14 +59,16 @@ pub struct Resolved {
     pub api: ApiSettings,
     /// `websocket`.
     pub websocket: Option<WebSocketOptions>,
-    /// `webtransport`.
-    pub webtransport: Option<WebTransportOptions>,
+    /// `webtransport` and `uni_webtransport`.
+    pub webtransport: WebTransportOptions,
     /// `sse`, `http_stream`, `uni_sse` and `uni_http_stream`: those that are enabled.
     pub streaming: Vec<StreamingOptions>,
     /// `emulation`, if `sse` or `http_stream` is enabled.
     pub emulation: Option<EmulationOptions>,
     /// `uni_websocket`.
     pub uni_websocket: Option<UniWebSocketOptions>,
+    /// `uni_grpc`.
+    pub uni_grpc: Option<UniGrpcOptions>,
     /// Paths of the endpoints that are enabled.
     pub health: Option<Box<str>>,
     /// `init`.
@@ -168,6 +174,19 @@ pub struct WebSocketOptions {
     pub compression: Option<Compression>,
 }
 
+/// The listener for unidirectional clients over gRPC.
+#[derive(Clone, Debug)]
+pub struct UniGrpcOptions {
+    /// Host to listen on.
+    pub address: String,
+    /// Port to listen on.
+    pub port: u16,
+    /// Its TLS.
+    pub tls: Option<Pem>,
+    /// What the service needs to know.
+    pub settings: grpc::Settings,
+}
+
 /// The unidirectional WebSocket endpoint.
 #[derive(Clone, Debug)]
 pub struct UniWebSocketOptions {
@@ -177,6 +196,8 @@ pub struct UniWebSocketOptions {
     pub disable_closing_handshake: bool,
     /// `disable_disconnect_push`.
     pub disable_disconnect_push: bool,
+    /// `join_push_messages`.
+    pub join_push_messages: bool,
 }
 
 /// An endpoint whose response is the connection.
@@ -197,11 +218,14 @@ pub struct EmulationOptions {
     pub request_bytes_max: usize,
 }
 
-/// The WebTransport endpoint.
+/// The WebTransport endpoints, which differ in their paths only.
 #[derive(Clone, Debug)]
 #[expect(missing_docs, reason = "each is the key of that name below `webtransport`")]
 pub struct WebTransportOptions {
-    pub prefix: Box<str>,
+    /// `webtransport.handler_prefix`, if enabled.
+    pub prefix: Option<Box<str>>,
+    /// `uni_webtransport.handler_prefix`, if enabled.
+    pub unidirectional_prefix: Option<Box<str>>,
     pub message_bytes_max: usize,
     pub dialects: Dialects,
     pub session_limit: usize,
@@ -210,6 +234,13 @@ pub struct WebTransportOptions {
     pub close_linger: Duration,
     pub ascii_json: bool,
     pub refused_user_agents: Vec<String>,
+}
+
+impl WebTransportOptions {
+    /// True if sessions are taken at all.
+    pub fn is_enabled(&self) -> bool {
+        self.prefix.is_some() || self.unidirectional_prefix.is_some()
+    }
 }
 
 /// `map.stream_size` unless configured.
@@ -222,6 +253,7 @@ const VERSION: &str = concat!(env!("CARGO_PKG_VERSION"), " OSS");
 pub(super) fn resolve(raw: &Section, findings: &mut Findings) -> Option<Resolved> {
     let client = raw.object("client");
     let subscription_token = client.object("subscription_token");
+    let uni_grpc = uni_grpc(raw.object("uni_grpc"), findings);
     Some(Resolved {
         server: server(raw, findings),
         rules: rules(raw),
@@ -233,10 +265,11 @@ pub(super) fn resolve(raw: &Section, findings: &mut Findings) -> Option<Resolved
         user_header: non_empty(client.text("user_id_http_header")).map(Into::into),
         api: api(raw.object("http_api")),
         websocket: websocket(raw.object("websocket")),
-        webtransport: webtransport(raw.object("webtransport")),
+        webtransport: webtransport(raw),
         streaming: streaming(raw),
         emulation: emulation(raw),
         uni_websocket: uni_websocket(raw.object("uni_websocket")),
+        uni_grpc,
         health: endpoint(raw.object("health")),
         init: endpoint(raw.object("init")),
         prometheus: endpoint(raw.object("prometheus")),
@@ -691,6 +724,23 @@ fn uni_websocket(section: &Section) -> Option<UniWebSocketOptions> {
         },
         disable_closing_handshake: section.bool("disable_closing_handshake"),
         disable_disconnect_push: section.bool("disable_disconnect_push"),
+        join_push_messages: section.bool("join_push_messages"),
+    })
+}
+
+fn uni_grpc(section: &Section, findings: &mut Findings) -> Option<UniGrpcOptions> {
+    // gRPC's own default.
+    const MESSAGE_BYTES_MAX: usize = 4 << 20;
+    section.bool("enabled").then(|| UniGrpcOptions {
+        address: section.text("address").to_owned(),
+        port: u16::try_from(section.int("port")).unwrap_or(11_000),
+        tls: tls(section.object("tls"), "uni_grpc.tls", findings),
+        settings: grpc::Settings {
+            message_bytes_max: match section.size("max_receive_message_size") {
+                0 => MESSAGE_BYTES_MAX,
+                limit => limit,
+            },
+        },
     })
 }
 
@@ -752,10 +802,12 @@ fn body_limit(section: &Section) -> usize {
     }
 }
 
-fn webtransport(section: &Section) -> Option<WebTransportOptions> {
+fn webtransport(raw: &Section) -> WebTransportOptions {
+    let section = raw.object("webtransport");
     let has = |dialect: &str| section.list("dialects").iter().any(|known| known == dialect);
-    section.bool("enabled").then(|| WebTransportOptions {
-        prefix: prefix(section.text("handler_prefix")),
+    WebTransportOptions {
+        prefix: endpoint(section),
+        unidirectional_prefix: endpoint(raw.object("uni_webtransport")),
         message_bytes_max: message_limit(section),
         dialects: Dialects { draft02: has("02"), draft07: has("07"), draft13: has("13") },
         session_limit: section.size("session_limit"),
@@ -764,5 +816,5 @@ fn webtransport(section: &Section) -> Option<WebTransportOptions> {
         close_linger: section.duration("close_linger"),
         ascii_json: section.bool("ascii_json"),
         refused_user_agents: section.list("refused_user_agents").to_vec(),
-    })
+    }
 }

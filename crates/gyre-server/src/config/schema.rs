@@ -526,6 +526,12 @@ pub const ROOT: &[Key] = &[
     ),
     key("uni_sse", Object(stream_options!("/connection/uni_sse", CODE_TO_RESPONSE)), ""),
     key("uni_http_stream", Object(stream_options!("/connection/uni_http_stream", CODE_TO_RESPONSE)), ""),
+    about(
+        "uni_webtransport",
+        Object(endpoint!("/connection/uni_webtransport")),
+        "",
+        "a stream of pushes opened by the server; what else is set comes from `webtransport`",
+    ),
     key(
         "uni_grpc",
         Object(&[

@@ -42,7 +42,7 @@ fn defaults_are_the_documented_ones() {
     assert_eq!(resolved.rules.limits, gyre_core::limits::Limits::default());
     assert_eq!((resolved.server.port, resolved.server.http3), (8000, false));
     assert_eq!(resolved.api.prefix.as_deref(), Some("/api"));
-    assert!(resolved.websocket.is_some() && resolved.webtransport.is_none() && resolved.health.is_none());
+    assert!(resolved.websocket.is_some() && !resolved.webtransport.is_enabled() && resolved.health.is_none());
     let namespaces = &resolved.rules.namespaces;
     assert_eq!((&*namespaces.private_prefix, &*namespaces.user_boundary), ("$", "#"));
 }
@@ -151,7 +151,7 @@ fn the_flat_layout_is_accepted() {
     });
     let loaded = load_text("json", &tree.to_string()).unwrap();
     let resolved = &loaded.resolved;
-    assert!(resolved.server.http3 && resolved.server.tls.is_some() && resolved.webtransport.is_some());
+    assert!(resolved.server.http3 && resolved.server.tls.is_some() && resolved.webtransport.is_enabled());
     assert!(resolved.websocket.is_none() && resolved.api.key.is_some());
     assert_eq!(resolved.rules.limits.channel_limit, 3);
     assert_eq!(resolved.connection_token.hmac_secret_key.expose(), "s");
@@ -225,11 +225,11 @@ fn misspelt_keys_are_hinted_at() {
 #[test]
 fn what_is_not_available_is_told() {
     let loaded = load_tree(json!({
-        "uni_grpc": {"enabled": true},
+        "grpc_api": {"enabled": true},
     }));
     let warnings: Vec<_> = loaded.unwrap().warnings.into_iter().map(|warning| warning.message).collect();
     let keys: Vec<_> = warnings.iter().filter_map(|message| message.split(' ').next()).collect();
-    assert_eq!(keys, ["uni_grpc.enabled"]);
+    assert_eq!(keys, ["grpc_api.enabled"]);
     let over_grpc = load_tree(json!({
         "channel": {
             "proxy": {"subscribe": {"endpoint": "grpc://a:1"}, "publish": {"endpoint": "grpc://unused:1"}},
@@ -346,6 +346,19 @@ fn hooks_are_resolved() {
     assert_eq!(names, ["default/connect", "default/rpc", "named"]);
     let credentials = &resolved.hooks["default/rpc"].static_headers["authorization"];
     assert_eq!((credentials.as_bytes(), credentials.is_sensitive()), (&b"Basic dXNlcjpwQHNz"[..], true));
+}
+
+/// The listener of gRPC clients has a port of its own.
+#[test]
+fn grpc_clients_have_their_own_port() {
+    let paths_of = |grpc: i64, internal: &str| {
+        let server = json!({"port": 8000, "internal_port": internal});
+        paths(load_tree(json!({"http_server": server, "uni_grpc": {"enabled": true, "port": grpc}})))
+    };
+    assert_eq!(paths_of(11000, "9000"), Vec::<String>::new());
+    for (grpc, internal) in [(8000, ""), (9000, "9000"), (0, ""), (65536, "")] {
+        assert_eq!(paths_of(grpc, internal), ["uni_grpc.port"], "{grpc} {internal}");
+    }
 }
 
 /// Origins match by pattern in lower case; without patterns no page gets in, but what is no page does.

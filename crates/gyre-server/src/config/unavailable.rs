@@ -8,9 +8,7 @@ use super::{
 };
 
 /// Switches of what is not there: the object that has each, and the key.
-const SWITCHES: [(&str, &str); 9] = [
-    ("uni_websocket", "join_push_messages"),
-    ("uni_grpc", "enabled"),
+const SWITCHES: [(&str, &str); 7] = [
     ("grpc_api", "enabled"),
     ("admin", "enabled"),
     ("swagger", "enabled"),

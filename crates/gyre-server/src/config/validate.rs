@@ -12,6 +12,7 @@ use super::{Section, Warning, hooks, read::Findings, resolve::catch_up_timeout};
 /// Checks everything and collects all problems.
 pub(super) fn validate(raw: &Section, findings: &mut Findings) {
     server(raw, findings);
+    uni_grpc(raw, findings);
     client(raw.object("client"), raw.object("channel"), findings);
     proxies(raw, findings);
     channels(raw, findings);
@@ -36,6 +37,21 @@ pub(super) fn validate(raw: &Section, findings: &mut Findings) {
                 "leave it out or write \"transport\"",
             );
         }
+    }
+}
+
+/// A port of its own: sockets that share one would take each other's clients.
+fn uni_grpc(raw: &Section, findings: &mut Findings) {
+    let grpc = raw.object("uni_grpc");
+    if !grpc.bool("enabled") {
+        return;
+    }
+    let (port, server) = (grpc.int("port"), raw.object("http_server"));
+    if !(1..=65535).contains(&port) {
+        findings.problem("uni_grpc.port", format!("{port} is not a port"), "use 1 to 65535");
+    }
+    if port == server.int("port") || server.text("internal_port").parse() == Ok(port) {
+        findings.problem("uni_grpc.port", format!("{port} is a port of http_server"), "use another port");
     }
 }
 
@@ -74,9 +90,11 @@ fn server(raw: &Section, findings: &mut Findings) {
         findings.problem("http_server.http3.enabled", "HTTP/3 needs TLS", fix);
     }
     let webtransport = raw.object("webtransport");
-    if webtransport.bool("enabled") && !has_http3 {
-        let fix = "set http_server.http3.enabled to true";
-        findings.problem("webtransport.enabled", "WebTransport needs HTTP/3", fix);
+    for section in ["webtransport", "uni_webtransport"] {
+        if raw.object(section).bool("enabled") && !has_http3 {
+            let fix = "set http_server.http3.enabled to true";
+            findings.problem(&format!("{section}.enabled"), "WebTransport needs HTTP/3", fix);
+        }
     }
     for dialect in webtransport.list("dialects") {
         if !matches!(&**dialect, "02" | "07" | "13") {

@@ -15,6 +15,7 @@ pub use body::{Body, BodyError, full, read_body};
 pub use listener::{Addresses, ClampedBuffers, bind_check, bind_tcp, bind_udp, clamped_buffers, resolve};
 pub use origin::OriginPolicy;
 pub use serve::{Front, Shutdown, serve_listener};
+pub(crate) use upgrade::connect_protocol;
 pub use upgrade::{Upgrade, upgrade};
 
 /// A request of any HTTP version.

@@ -27,6 +27,7 @@ use tokio::{
 };
 
 use super::{Body, BodyError, ConnectionEvent, Peer, Response, Service, stream::Stream};
+use crate::tunnel::InUse;
 
 /// Time for the TLS handshake, and for the header of a request; an HTTP/1.1 connection without a request ends after it.
 ///
@@ -62,6 +63,8 @@ pub struct Front {
     pub accepts_both: bool,
     /// HTTP/2 without TLS, by prior knowledge.
     pub accepts_h2c: bool,
+    /// Requests on one HTTP/2 connection at a time, if not 128.
+    pub h2_requests_max: Option<u32>,
     /// Port of HTTP/3, announced in every answer.
     pub alt_svc_port: Option<u16>,
 }
@@ -169,7 +172,7 @@ impl<S: Service + 'static> Serving<S> {
         let service = service_fn(|request| self.clone().answer(peer, activity.open(), request));
         let io = TokioIo::new(stream);
         if is_h2 {
-            let builder = h2_builder();
+            let builder = h2_builder(self.front.h2_requests_max.unwrap_or(H2_REQUESTS_MAX));
             let connection = pin!(builder.serve_connection(io, service));
             let end = async {
                 tokio::select! {
@@ -193,6 +196,7 @@ impl<S: Service + 'static> Serving<S> {
             Box::pin(body.map_err(|error| BodyError::Incomplete { reason: error.to_string() }))
         });
         request.extensions_mut().insert(peer);
+        request.extensions_mut().insert(open.0.tunnels.clone());
         let mut response: Response = self.service.clone().call(request).await;
         if let Some(alt_svc) = &self.alt_svc {
             response.headers_mut().insert(::http::header::ALT_SVC, alt_svc.clone());
@@ -211,12 +215,13 @@ fn h1_builder() -> hyper::server::conn::http1::Builder {
     builder
 }
 
-fn h2_builder() -> hyper::server::conn::http2::Builder<LocalExecutor> {
+fn h2_builder(requests_max: u32) -> hyper::server::conn::http2::Builder<LocalExecutor> {
     let mut builder = hyper::server::conn::http2::Builder::new(LocalExecutor::default());
     builder
         .timer(TokioTimer::new())
         .max_header_list_size(HEADER_BYTES_MAX as u32)
-        .max_concurrent_streams(H2_REQUESTS_MAX)
+        .max_concurrent_streams(requests_max)
+        .enable_connect_protocol()
         .keep_alive_interval(KEEP_ALIVE_INTERVAL)
         .keep_alive_timeout(HEADER_TIMEOUT);
     builder
@@ -240,14 +245,21 @@ async fn run<C: Future<Output = hyper::Result<()>>>(
 /// nothing, not even for its preface.
 struct Activity {
     open: Cell<usize>,
+    /// One more for each stream that has become a connection of another protocol.
+    tunnels: InUse,
     had_any: Cell<bool>,
-    /// When `open` changed last.
+    /// When there was last a request, as far as is known.
     since: Cell<Instant>,
 }
 
 impl Activity {
     fn new() -> Self {
-        Self { open: Cell::new(0), had_any: Cell::new(false), since: Cell::new(Instant::now()) }
+        Self {
+            open: Cell::new(0),
+            tunnels: InUse::default(),
+            had_any: Cell::new(false),
+            since: Cell::new(Instant::now()),
+        }
     }
 
     fn open(self: &Rc<Self>) -> OpenRequest {
@@ -260,7 +272,10 @@ impl Activity {
     async fn idle(&self) {
         loop {
             let patience = if self.had_any.get() { IDLE_TIMEOUT } else { HEADER_TIMEOUT };
-            let is_open = self.open.get() > 0;
+            let is_open = self.open.get() > 0 || self.tunnels.is_shared();
+            if is_open {
+                self.since.set(Instant::now());
+            }
             let deadline = if is_open { Instant::now() } else { self.since.get() } + patience;
             if !is_open && deadline <= Instant::now() {
                 return;

@@ -130,6 +130,27 @@ impl Session {
         self.shared.pump();
     }
 
+    /// Opens the stream of a unidirectional session, and serves it.
+    async fn serve_unidirectional(self, options: webtransport::Options) {
+        match tokio::time::timeout(options.stream_open_timeout, self.open_stream()).await {
+            Ok(Some(send)) => webtransport::serve(self, options, send, None, Bytes::new()).await,
+            // The connection is gone.
+            Ok(None) => {}
+            // The client lets the server open no stream.
+            Err(_) => {
+                let stale = gyre_protocol::Disconnect::STALE;
+                self.close(stale.code, &stale.reason);
+            }
+        }
+    }
+
+    async fn open_stream(&self) -> Option<SendStream> {
+        let mut send = self.shared.quic.open_uni().await.ok()?;
+        let header = gyre_h3::Connection::unidirectional_header(self.id);
+        send.write_all(&header).await.ok()?;
+        Some(send)
+    }
+
     /// True once the session is over.
     pub fn has_ended(&self) -> bool {
         self.state.event.borrow().is_some()
@@ -250,6 +271,10 @@ impl Shared {
     async fn read(self: Rc<Self>, mut receive: RecvStream) {
         let id: StreamId = receive.id().into();
         loop {
+            let body = self.state.borrow().bodies.get(&id).cloned();
+            if let Some(body) = body {
+                body.room().await;
+            }
             let result = match receive.read_chunk(READ_BYTES, true).await {
                 Ok(Some(chunk)) => self.h3.borrow_mut().handle_stream(Instant::now(), id, chunk.bytes, false),
                 Ok(None) => {
@@ -350,10 +375,17 @@ impl Shared {
             }
         };
         let timeout = options.stream_open_timeout;
-        let state = Rc::new(SessionState { options: RefCell::new(Some(options)), ..SessionState::default() });
+        let state = Rc::<SessionState>::default();
         self.state.borrow_mut().sessions.insert(session, state.clone());
         self.h3.borrow_mut().accept_session(session, Vec::new(), head);
         let handle = Session { id: session, shared: self.clone(), state };
+        if options.is_unidirectional() {
+            // Streams of the client's are too many from now on.
+            handle.state.has_stream.set(true);
+            drop(tokio::task::spawn_local(handle.serve_unidirectional(options)));
+            return;
+        }
+        *handle.state.options.borrow_mut() = Some(options);
         tokio::task::spawn_local(async move {
             let ended = tokio::time::timeout(timeout, handle.ended()).await;
             if ended.is_err() && !handle.state.has_stream.get() {

@@ -15,6 +15,7 @@ use bytes::Bytes;
 use gyre_h3::{RequestHead, ResponseHead, StreamId};
 use http_body::{Body as _, Frame};
 use http_body_util::BodyExt;
+use tokio::sync::Notify;
 
 use super::connection::Shared;
 use crate::http::{Body, BodyError, Request, Service};
@@ -26,13 +27,22 @@ const PIECE_BYTES: usize = 64 * 1024;
 /// Spec: configuration `http_server`, write timeout.
 const STALL_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// The body of a request on its way to the service. QUIC's windows bound what waits in it.
+/// Bytes of a body that wait to be read; its stream is read on when they are fewer.
+const BODY_AHEAD_BYTES: usize = 64 * 1024;
+
+/// The body of a request on its way to the service.
 #[derive(Debug, Default)]
-pub(super) struct BodyQueue(Rc<RefCell<Queue>>);
+pub(super) struct BodyQueue {
+    queue: Rc<RefCell<Queue>>,
+    taken: Rc<Notify>,
+}
 
 #[derive(Debug, Default)]
 struct Queue {
     data: VecDeque<Bytes>,
+    bytes: usize,
+    /// Nobody reads it.
+    is_unwanted: bool,
     end: Option<End>,
     waker: Option<Waker>,
 }
@@ -45,7 +55,19 @@ enum End {
 
 impl BodyQueue {
     pub(super) fn push(&self, data: Bytes) {
-        self.change(|queue| queue.data.push_back(data));
+        self.change(|queue| {
+            if !queue.is_unwanted {
+                queue.bytes += data.len();
+                queue.data.push_back(data);
+            }
+        });
+    }
+
+    /// Waits until more may be pushed.
+    pub(super) async fn room(&self) {
+        while self.queue.borrow().bytes >= BODY_AHEAD_BYTES {
+            self.taken.notified().await;
+        }
     }
 
     pub(super) fn end(&self) {
@@ -57,7 +79,7 @@ impl BodyQueue {
     }
 
     fn change(&self, change: impl FnOnce(&mut Queue)) {
-        let mut queue = self.0.borrow_mut();
+        let mut queue = self.queue.borrow_mut();
         change(&mut queue);
         if let Some(waker) = queue.waker.take() {
             waker.wake();
@@ -65,7 +87,17 @@ impl BodyQueue {
     }
 }
 
-struct QueueBody(Rc<RefCell<Queue>>);
+struct QueueBody {
+    queue: Rc<RefCell<Queue>>,
+    taken: Rc<Notify>,
+}
+
+impl Drop for QueueBody {
+    fn drop(&mut self) {
+        *self.queue.borrow_mut() = Queue { is_unwanted: true, ..Queue::default() };
+        self.taken.notify_one();
+    }
+}
 
 impl http_body::Body for QueueBody {
     type Data = Bytes;
@@ -75,8 +107,10 @@ impl http_body::Body for QueueBody {
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
-        let mut queue = self.0.borrow_mut();
+        let mut queue = self.queue.borrow_mut();
         if let Some(data) = queue.data.pop_front() {
+            queue.bytes -= data.len();
+            self.taken.notify_one();
             return Poll::Ready(Some(Ok(Frame::data(data))));
         }
         match queue.end {
@@ -102,13 +136,15 @@ pub(super) async fn answer(
     head: Box<RequestHead>,
     body: Rc<BodyQueue>,
 ) {
-    let response = match to_request(&head, Box::pin(QueueBody(body.0.clone()))) {
-        Some(mut request) => {
-            request.extensions_mut().insert(shared.peer);
-            service.call(request).await
-        }
-        None => crate::http::status(::http::StatusCode::BAD_REQUEST, "malformed request\n"),
-    };
+    let response =
+        match to_request(&head, Box::pin(QueueBody { queue: body.queue.clone(), taken: body.taken.clone() }))
+        {
+            Some(mut request) => {
+                request.extensions_mut().insert(shared.peer);
+                service.call(request).await
+            }
+            None => crate::http::status(::http::StatusCode::BAD_REQUEST, "malformed request\n"),
+        };
     let (parts, body) = response.into_parts();
     let is_over = head.method == "HEAD" || body.is_end_stream();
     shared.respond(stream, &response_head(&parts, body.size_hint().exact()), is_over);
@@ -164,6 +200,9 @@ fn to_request(head: &RequestHead, body: Body) -> Option<Request> {
     *request.method_mut() = Method::from_bytes(head.method.as_bytes()).ok()?;
     *request.uri_mut() = head.path.parse::<Uri>().ok()?;
     *request.version_mut() = ::http::Version::HTTP_3;
+    if let Some(protocol) = &head.protocol {
+        request.extensions_mut().insert(hyper::ext::Protocol::from(&**protocol));
+    }
     let headers = request.headers_mut();
     for (name, value) in &head.fields {
         let (name, value) = (HeaderName::from_bytes(name).ok()?, HeaderValue::from_bytes(value).ok()?);

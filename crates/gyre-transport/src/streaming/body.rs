@@ -13,6 +13,7 @@ use std::{
     time::Duration,
 };
 
+use ::http::HeaderMap;
 use bytes::Bytes;
 use gyre_core::hub::WireForm;
 use gyre_node::{Commands, ConnectionId, ConnectionOptions, Fed, Flushed, Link, LocalShard, Queue};
@@ -37,6 +38,8 @@ pub(super) struct Opening {
     pub(super) options: ConnectionOptions,
     /// What the body begins with.
     pub(super) preamble: &'static [u8],
+    /// What the body ends with.
+    pub(super) trailers: Option<HeaderMap>,
     /// A session that ends before it has sent anything is not announced: its disconnect becomes the answer.
     pub(super) answers_refusals: bool,
 }
@@ -200,12 +203,13 @@ async fn release_in_time(shared: Rc<Shared>) {
 pub(super) struct StreamBody {
     shared: Rc<Shared>,
     preamble: &'static [u8],
+    trailers: Option<HeaderMap>,
 }
 
 impl StreamBody {
     /// Opens a connection.
     pub(super) fn open(shard: &LocalShard, opening: Opening) -> Self {
-        let Opening { options, preamble, answers_refusals } = opening;
+        let Opening { options, preamble, trailers, answers_refusals } = opening;
         let shared = Rc::new(Shared {
             shard: shard.clone(),
             id: Cell::new(None),
@@ -218,7 +222,7 @@ impl StreamBody {
         });
         let id = shard.open(options, Box::new(StreamLink(shared.clone())));
         shared.id.set(Some(id));
-        Self { shared, preamble }
+        Self { shared, preamble, trailers }
     }
 
     /// Takes the commands that came with the request.
@@ -264,7 +268,7 @@ impl http_body::Body for StreamBody {
             return Poll::Ready(frame.map(|frame| Ok(Frame::data(frame))));
         }
         if shared.ending.borrow().is_some() {
-            return Poll::Ready(None);
+            return Poll::Ready(this.trailers.take().map(|trailers| Ok(Frame::trailers(trailers))));
         }
         shared.body.set(Some(cx.waker().clone()));
         Poll::Pending

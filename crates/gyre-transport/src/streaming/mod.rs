@@ -8,6 +8,7 @@
 
 mod body;
 pub mod emulation;
+pub mod grpc;
 mod query;
 
 use ::http::{HeaderName, HeaderValue, Method, StatusCode, Version, header};
@@ -158,6 +159,7 @@ pub async fn serve(
     };
     let opening = Opening {
         options,
+        trailers: None,
         preamble: if kind.is_event_stream() { EVENT_STREAM_PREAMBLE } else { b"" },
         answers_refusals: settings.refusals.is_some(),
     };
@@ -182,6 +184,13 @@ pub async fn serve(
         return refusals.answer(&disconnect);
     }
     head(kind, version, stream)
+}
+
+/// The connect request in a query, as JSON that can be decoded; none is an empty one. `None` if it cannot be decoded.
+pub fn connect_request(query: &str) -> Option<Bytes> {
+    let given = parameter(query, CONNECT_PARAMETER).filter(|given| !given.is_empty());
+    let request = given.map_or(Bytes::from_static(b"{}"), Bytes::from);
+    decode_connect_request(&request).is_ok().then_some(request)
 }
 
 /// The command a unidirectional client means by its connect request.

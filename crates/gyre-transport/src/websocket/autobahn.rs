@@ -84,7 +84,7 @@ fn serve(mut request: Request, shard: &LocalShard) -> Response {
     };
     let decoder =
         Decoder::new(MESSAGE_BYTES_MAX, compression.map(|compression| compression.inflated_bytes_max));
-    let upgrade = upgrade(&mut request).unwrap();
+    let (upgrade, body) = upgrade(&mut request).unwrap();
     let shard = shard.clone();
     tokio::task::spawn_local(async move {
         let (socket, received) = upgrade.socket().await.unwrap();
@@ -92,7 +92,7 @@ fn serve(mut request: Request, shard: &LocalShard) -> Response {
         connection.echo = Some(Echo(deflate));
         connection.run(received).await;
     });
-    handshake.response()
+    handshake.response(body)
 }
 
 /// Runs `test` beside a shard that serves the endpoint; it is given the port.

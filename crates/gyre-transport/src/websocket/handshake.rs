@@ -1,13 +1,13 @@
 //! The opening handshake.
 //!
-//! Spec: RFC 6455 section 4.2
+//! Spec: RFC 6455 section 4.2; RFC 8441 and RFC 9220 for HTTP/2 and 3
 
 use ::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 use aws_lc_rs::digest;
 use base64::{Engine, engine::general_purpose::STANDARD};
 
 use super::{Compression, deflate::Offer};
-use crate::http::{OriginPolicy, Request, Response, full, status};
+use crate::http::{Body, OriginPolicy, Request, Response, connect_protocol, status};
 
 /// Subprotocols of the Centrifuge protocol; the second one selects Protobuf.
 const SUBPROTOCOLS: [&str; 2] = ["centrifuge-json", super::PROTOBUF_SUBPROTOCOL];
@@ -15,7 +15,8 @@ const SUBPROTOCOLS: [&str; 2] = ["centrifuge-json", super::PROTOBUF_SUBPROTOCOL]
 /// A handshake that may be accepted.
 #[derive(Debug)]
 pub(super) struct Handshake {
-    accept: HeaderValue,
+    /// Of HTTP/1.1: its clients want to know that the server has read their key.
+    accept: Option<HeaderValue>,
     pub(super) subprotocol: Option<&'static str>,
     /// The compression that the client offers; then what is agreed on.
     compression: Option<Offer>,
@@ -26,14 +27,35 @@ pub(super) struct Handshake {
 /// # Errors
 /// The answer that refuses it.
 pub(super) fn admit(request: &Request, origins: &OriginPolicy) -> Result<Handshake, Box<Response>> {
-    let handshake = check(request.method(), request.headers())?;
+    let handshake = match connect_protocol(request) {
+        Some("websocket") => check_connect(request.headers())?,
+        Some(_) => return Err(Box::new(status(StatusCode::NOT_IMPLEMENTED, "unknown protocol\n"))),
+        None => check_upgrade(request.method(), request.headers())?,
+    };
     match origins.allows(request.headers()) {
         true => Ok(handshake),
         false => Err(Box::new(status(StatusCode::FORBIDDEN, "origin not allowed\n"))),
     }
 }
 
-fn check(method: &Method, headers: &HeaderMap) -> Result<Handshake, Box<Response>> {
+/// The handshake of HTTP/2 and 3 has neither a key nor fields of the hop.
+///
+/// Spec: RFC 8441 section 5
+fn check_connect(headers: &HeaderMap) -> Result<Handshake, Box<Response>> {
+    check_version(headers)?;
+    Ok(Handshake::new(None, headers))
+}
+
+fn check_version(headers: &HeaderMap) -> Result<(), Box<Response>> {
+    if headers.get(header::SEC_WEBSOCKET_VERSION).is_some_and(|version| version == "13") {
+        return Ok(());
+    }
+    let mut response = status(StatusCode::UPGRADE_REQUIRED, "only WebSocket version 13 is spoken\n");
+    response.headers_mut().insert(header::SEC_WEBSOCKET_VERSION, HeaderValue::from_static("13"));
+    Err(Box::new(response))
+}
+
+fn check_upgrade(method: &Method, headers: &HeaderMap) -> Result<Handshake, Box<Response>> {
     let refuse = |text| Err(Box::new(status(StatusCode::BAD_REQUEST, text)));
     if method != Method::GET {
         let mut response = status(StatusCode::METHOD_NOT_ALLOWED, "");
@@ -44,11 +66,7 @@ fn check(method: &Method, headers: &HeaderMap) -> Result<Handshake, Box<Response
     {
         return refuse("this endpoint speaks WebSocket: Upgrade and Connection headers are missing\n");
     }
-    if headers.get(header::SEC_WEBSOCKET_VERSION).is_none_or(|version| version != "13") {
-        let mut response = status(StatusCode::UPGRADE_REQUIRED, "only WebSocket version 13 is spoken\n");
-        response.headers_mut().insert(header::SEC_WEBSOCKET_VERSION, HeaderValue::from_static("13"));
-        return Err(Box::new(response));
-    }
+    check_version(headers)?;
     let Some(key) = headers.get(header::SEC_WEBSOCKET_KEY) else {
         return refuse("Sec-WebSocket-Key is missing\n");
     };
@@ -58,14 +76,18 @@ fn check(method: &Method, headers: &HeaderMap) -> Result<Handshake, Box<Response
     let Ok(accept) = HeaderValue::try_from(accept_value(key.as_bytes())) else {
         return refuse("Sec-WebSocket-Key is malformed\n");
     };
-    Ok(Handshake {
-        accept,
-        subprotocol: choose_subprotocol(headers),
-        compression: super::deflate::offered(headers),
-    })
+    Ok(Handshake::new(Some(accept), headers))
 }
 
 impl Handshake {
+    fn new(accept: Option<HeaderValue>, headers: &HeaderMap) -> Self {
+        Self {
+            accept,
+            subprotocol: choose_subprotocol(headers),
+            compression: super::deflate::offered(headers),
+        }
+    }
+
     /// What is agreed on if this is configured.
     pub(super) fn agree_on(&mut self, compression: Option<Compression>) -> Option<Compression> {
         self.compression = self.compression.filter(|_| compression.is_some());
@@ -73,14 +95,17 @@ impl Handshake {
         compression.map(|compression| offer.settle(compression))
     }
 
-    /// The answer that accepts it.
-    pub(super) fn response(self) -> Response {
-        let mut response = Response::new(full(""));
-        *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
+    /// The answer that accepts it, with the body that the upgrade wants.
+    pub(super) fn response(self, body: Body) -> Response {
+        let mut response = Response::new(body);
+        if let Some(accept) = self.accept {
+            *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
+            let headers = response.headers_mut();
+            headers.insert(header::CONNECTION, HeaderValue::from_static("Upgrade"));
+            headers.insert(header::UPGRADE, HeaderValue::from_static("websocket"));
+            headers.insert(header::SEC_WEBSOCKET_ACCEPT, accept);
+        }
         let headers = response.headers_mut();
-        headers.insert(header::CONNECTION, HeaderValue::from_static("Upgrade"));
-        headers.insert(header::UPGRADE, HeaderValue::from_static("websocket"));
-        headers.insert(header::SEC_WEBSOCKET_ACCEPT, self.accept);
         if let Some(subprotocol) = self.subprotocol {
             headers.insert(header::SEC_WEBSOCKET_PROTOCOL, HeaderValue::from_static(subprotocol));
         }

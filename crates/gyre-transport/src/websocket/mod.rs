@@ -116,8 +116,8 @@ pub fn serve(
         Ok(handshake) => handshake,
         Err(refusal) => return *refusal,
     };
-    let Some(upgrade) = upgrade(&mut request) else {
-        return status(StatusCode::BAD_REQUEST, "WebSocket needs HTTP/1.1 here\n");
+    let Some((upgrade, body)) = upgrade(&mut request) else {
+        return status(StatusCode::BAD_REQUEST, "no way from here to WebSocket\n");
     };
     let query = request.uri().query().unwrap_or("");
     let has = |wanted: &str| query.split('&').any(|pair| pair == wanted);
@@ -157,7 +157,7 @@ pub fn serve(
             tokio::task::spawn_local(connection.run(received));
         }
     });
-    handshake.response()
+    handshake.response(body)
 }
 
 /// What the reading task and the writing link share.

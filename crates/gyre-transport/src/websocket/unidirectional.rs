@@ -3,11 +3,16 @@
 //!
 //! Spec: client protocol, "Unidirectional transports"
 
-use std::{cell::Cell, rc::Rc};
+use std::{
+    cell::Cell,
+    io::{self, IoSlice},
+    rc::Rc,
+};
 
 use ::http::StatusCode;
+use bytes::{Buf, Bytes};
 use gyre_core::{
-    hub::{Direction, Framing, WireForm},
+    hub::{Deflate, Direction, Framing, WireForm, websocket_frame},
     session::Pings,
 };
 use gyre_node::{
@@ -32,6 +37,13 @@ const FORM: WireForm = WireForm {
     deflate: None,
 };
 
+/// What the queue of a connection with joined messages holds.
+const LINES: WireForm = WireForm { framing: Framing::Stream, ..FORM };
+/// First byte of a final text frame.
+const TEXT: u8 = 0x81;
+/// Bytes of joined messages, but for the last one.
+const JOINED_BYTES_MAX: usize = 64 * 1024;
+
 /// What is configured of the endpoint.
 #[derive(Clone, Debug)]
 pub struct Settings {
@@ -45,6 +57,8 @@ pub struct Settings {
     pub has_closing_handshake: bool,
     /// Unless `uni_websocket.disable_disconnect_push`.
     pub announces_disconnect: bool,
+    /// `uni_websocket.join_push_messages`: what waits goes out as one message, a push on each line.
+    pub joins_pushes: bool,
 }
 
 /// Answers a request to the endpoint, and serves the connection it becomes.
@@ -65,12 +79,14 @@ pub fn serve(
     if connect.as_ref().is_some_and(|connect| decode_connect_request(connect).is_err()) {
         return status(StatusCode::BAD_REQUEST, "malformed connect request\n");
     }
-    let Some(upgrade) = upgrade(&mut request) else {
-        return status(StatusCode::BAD_REQUEST, "WebSocket needs HTTP/1.1 here\n");
+    let Some((upgrade, body)) = upgrade(&mut request) else {
+        return status(StatusCode::BAD_REQUEST, "no way from here to WebSocket\n");
     };
+    let deflate = compression.map(|compression| compression.deflate);
+    let form = if settings.joins_pushes { LINES } else { WireForm { deflate, ..FORM } };
     let options = ConnectionOptions {
         transport: TransportKind::UniWebSocket,
-        form: WireForm { deflate: compression.map(|compression| compression.deflate), ..FORM },
+        form,
         announces_disconnect: false,
         pings: Pings::Protocol,
         opening,
@@ -81,7 +97,7 @@ pub fn serve(
     tokio::task::spawn_local(async move {
         if let Some((socket, received)) = upgrade.socket().await {
             let times = shard.ping_times();
-            let mut connection = open(shard, Shared::new(socket), options, decoder, &settings);
+            let mut connection = open(shard, Shared::new(socket), options, decoder, &settings, deflate);
             connection.ping_natively(times);
             if let (Some(connect), Some(unidirectional)) = (connect, &mut connection.unidirectional) {
                 unidirectional.receive(&connection.shard, connection.id, &connect);
@@ -89,7 +105,7 @@ pub fn serve(
             tokio::task::spawn_local(connection.run(received));
         }
     });
-    handshake.response()
+    handshake.response(body)
 }
 
 fn open(
@@ -98,6 +114,7 @@ fn open(
     options: ConnectionOptions,
     decoder: Decoder,
     settings: &Settings,
+    deflate: Option<Deflate>,
 ) -> Connection {
     let announces = Rc::new(Cell::new(false));
     let link = UnidirectionalLink {
@@ -105,6 +122,7 @@ fn open(
         form: options.form,
         announces: announces.clone(),
         has_closing_handshake: settings.has_closing_handshake,
+        joining: settings.joins_pushes.then(|| Box::new(Joining { deflate, begun: Bytes::new() })),
     };
     let mut connection = Connection::with_link(shard, shared, options, decoder, Box::new(link));
     connection.unidirectional = Some(Box::new(Unidirectional {
@@ -151,11 +169,15 @@ struct UnidirectionalLink {
     form: WireForm,
     announces: Rc<Cell<bool>>,
     has_closing_handshake: bool,
+    joining: Option<Box<Joining>>,
 }
 
 impl Link for UnidirectionalLink {
     fn flush(&mut self, queue: &mut Queue) -> Flushed {
-        self.socket.flush(queue)
+        match &mut self.joining {
+            None => self.socket.flush(queue),
+            Some(joining) => joining.flush(&self.socket, queue),
+        }
     }
 
     fn close(&mut self, disconnect: &Disconnect, queue: &mut Queue) {
@@ -175,5 +197,50 @@ impl Link for UnidirectionalLink {
 
     fn finish(&mut self) {
         self.socket.finish();
+    }
+}
+
+/// Makes one frame of the lines that wait.
+struct Joining {
+    deflate: Option<Deflate>,
+    /// What is left of a frame on its way, which is not in the queue any more.
+    begun: Bytes,
+}
+
+impl Joining {
+    fn flush(&mut self, link: &SocketLink, queue: &mut Queue) -> Flushed {
+        loop {
+            if self.begun.is_empty() {
+                match self.next(queue) {
+                    Some(frame) => self.begun = frame,
+                    None if link.0.socket.has_unsent() => return link.blocked(),
+                    None => return Flushed::Done,
+                }
+            }
+            match link.0.socket.try_write_vectored(&[IoSlice::new(&self.begun)]) {
+                Ok(written) => self.begun.advance(written),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return link.blocked(),
+                Err(_) => return Flushed::Failed,
+            }
+        }
+    }
+
+    /// The next frame: of lines, or one of the WebSocket layer as it is.
+    fn next(&self, queue: &mut Queue) -> Option<Bytes> {
+        let mut lines = Vec::new();
+        while lines.len() < JOINED_BYTES_MAX
+            && let Some(frame) = queue.pop()
+        {
+            if frame.first() == Some(&b'{') {
+                lines.extend_from_slice(&frame);
+            } else if lines.is_empty() {
+                return Some(frame);
+            } else {
+                queue.put_back(frame);
+                break;
+            }
+        }
+        // Line ends are between messages, not behind the last one.
+        lines.pop().map(|_| websocket_frame(TEXT, &lines, self.deflate))
     }
 }

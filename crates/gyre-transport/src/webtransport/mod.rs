@@ -1,4 +1,5 @@
-//! WebTransport sessions: one bidirectional stream opened by the client carries the protocol.
+//! WebTransport sessions: one bidirectional stream opened by the client carries the protocol. Of a unidirectional session
+//! it is a stream opened by the server, and the connect request is part of the URL.
 //!
 //! A close in order: what is queued and the disconnect push, then the end of the stream, then its acknowledgement,
 //! then the client's own close or, if that does not come, the close capsule with the same code and reason. Each step is
@@ -20,15 +21,19 @@ use std::{
 };
 
 use bytes::Bytes;
-use gyre_core::hub::WireForm;
+use gyre_core::hub::{Direction, WireForm};
 use gyre_node::{ConnectionId, ConnectionOptions, Fed, Flushed, Link, LocalShard, Queue};
-use gyre_protocol::{Disconnect, codec::StreamDecoder};
-use quinn::{RecvStream, SendStream, VarInt};
+use gyre_protocol::{
+    Disconnect,
+    codec::{StreamDecoder, json::decode_connect_request},
+};
+use quinn::{Chunk, ReadError, RecvStream, SendStream, VarInt};
 use tokio::time::timeout;
 
 use crate::{
     pump::{Pumped, pump_stream},
     quic::Session,
+    streaming::connect_command,
 };
 
 /// Bytes read at a time.
@@ -47,6 +52,8 @@ pub struct Options {
     pub shard: LocalShard,
     /// What its shard needs to know.
     pub connection: ConnectionOptions,
+    /// The connect request of a unidirectional session: JSON that can be decoded.
+    pub connect: Option<Bytes>,
     /// `webtransport.message_size_limit`: bytes of a command; more closes with 3501.
     pub message_bytes_max: usize,
     /// `webtransport.stream_open_timeout`: for the client's stream; then 3502.
@@ -55,6 +62,13 @@ pub struct Options {
     pub close_timeout: Duration,
     /// `webtransport.close_linger`: for the client's own close behind it.
     pub close_linger: Duration,
+}
+
+impl Options {
+    /// True if the client only listens.
+    pub(crate) fn is_unidirectional(&self) -> bool {
+        self.connection.form.direction == Direction::Unidirectional
+    }
 }
 
 /// What the reading task and the writing link share.
@@ -173,6 +187,8 @@ struct Connection {
     shared: Rc<Shared>,
     receive: Option<RecvStream>,
     decoder: StreamDecoder,
+    /// The client has no stream: it is there as long as its session.
+    is_unidirectional: bool,
 }
 
 /// How the conversation ended.
@@ -183,7 +199,8 @@ enum Ended {
     ByServer,
 }
 
-/// Serves a session on its stream; `data` came with the stream's header.
+/// Serves a session on its stream; `data` came with the stream's header. Without `receive` the client has finished its
+/// side, or, if the session is unidirectional, has none.
 pub(crate) async fn serve(
     session: Session,
     options: Options,
@@ -193,10 +210,14 @@ pub(crate) async fn serve(
 ) {
     let shared =
         Rc::new(Shared { send: RefCell::new(send), ending: RefCell::new(None), wakeup: Arc::default() });
-    let form = options.connection.form;
+    let (form, is_unidirectional) = (options.connection.form, options.is_unidirectional());
     let id = options.shard.open(options.connection, Box::new(StreamLink(shared.clone())));
     let decoder = StreamDecoder::new(form.encoding, options.message_bytes_max);
-    let mut connection = Connection { shard: options.shard, id, form, session, shared, receive, decoder };
+    let shard = options.shard;
+    let mut connection = Connection { shard, id, form, session, shared, receive, decoder, is_unidirectional };
+    if let Some(connect) = &options.connect {
+        connection.connect(connect);
+    }
     match connection.converse(data).await {
         Ended::ByClient => connection.client_left().await,
         Ended::ByServer => connection.close(options.close_timeout, options.close_linger).await,
@@ -205,6 +226,21 @@ pub(crate) async fn serve(
 }
 
 impl Connection {
+    /// Hands in the only command of a unidirectional session.
+    fn connect(&self, request: &[u8]) {
+        match decode_connect_request(request) {
+            Ok(request) => {
+                // Whatever it says: there is no further command.
+                let (Fed::Open | Fed::Busy | Fed::Over) =
+                    self.shard.command(self.id, connect_command(request));
+            }
+            Err(error) => {
+                tracing::debug!(%error, "undecodable connect request");
+                self.shard.disconnect(self.id, &Disconnect::BAD_REQUEST);
+            }
+        }
+    }
+
     /// Hands in what the client sends until either side ends.
     async fn converse(&mut self, data: Bytes) -> Ended {
         self.decoder.push(data);
@@ -214,7 +250,9 @@ impl Connection {
             }
             let shared = self.shared.clone();
             let wake = poll_fn(|cx| shared.poll(cx, false));
-            let Some(receive) = &mut self.receive else { return self.without_more() };
+            if self.receive.is_none() && !self.is_unidirectional {
+                return self.without_more();
+            }
             tokio::select! {
                 biased;
                 wake = wake => match wake {
@@ -224,7 +262,7 @@ impl Connection {
                     }
                 },
                 _ = self.session.ended() => return Ended::ByClient,
-                chunk = receive.read_chunk(READ_BYTES, true) => match chunk {
+                chunk = next_chunk(&mut self.receive) => match chunk {
                     Ok(Some(chunk)) => self.decoder.push(chunk.bytes),
                     // The end of the stream, or its reset: the complete commands have been handed in.
                     Ok(None) | Err(_) => {
@@ -312,10 +350,11 @@ impl Connection {
         drop(stopped.await);
     }
 
-    /// Reads and discards until the client ends its side.
+    /// Reads and discards until the client ends its side. One without a side ends its session.
     async fn read_to_the_end(&mut self) {
-        let Some(receive) = &mut self.receive else { return };
-        while let Ok(Some(_)) = receive.read_chunk(READ_BYTES, true).await {}
+        if self.receive.is_some() || self.is_unidirectional {
+            while let Ok(Some(_)) = next_chunk(&mut self.receive).await {}
+        }
     }
 
     /// The session is over: whatever is open of its stream goes with it.
@@ -326,5 +365,13 @@ impl Connection {
         if let Some(receive) = &mut self.receive {
             drop(receive.stop(code));
         }
+    }
+}
+
+/// What the client sent; never ready without a stream.
+async fn next_chunk(receive: &mut Option<RecvStream>) -> Result<Option<Chunk>, ReadError> {
+    match receive {
+        Some(receive) => receive.read_chunk(READ_BYTES, true).await,
+        None => std::future::pending().await,
     }
 }

@@ -19,7 +19,7 @@ use crate::{
 };
 
 /// Sends one request over HTTP/2 and reads the answer.
-async fn get_h2(
+pub(crate) async fn get_h2(
     io: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
     path: &str,
 ) -> hyper::Result<::http::Response<String>> {

@@ -2,7 +2,8 @@
 
 use std::{
     cell::RefCell,
-    future::Future,
+    future::{Future, poll_fn},
+    io::{self, IoSlice},
     net::{Ipv4Addr, SocketAddr},
     pin::Pin,
     rc::Rc,
@@ -14,7 +15,7 @@ use bytes::Bytes;
 use futures_util::stream;
 use gyre_transport::http::{
     Body, BodyError, ConnectionEvent, Front, Peer, Request, Response, Service, bind_tcp, full, read_body,
-    serve_listener, status,
+    serve_listener, status, upgrade,
 };
 use http_body::Frame;
 use http_body_util::StreamBody;
@@ -65,6 +66,7 @@ impl Paths {
                 self.release.notified().await;
                 Response::new(full("waited"))
             }
+            "/echo" => echo(request),
             "/endless" => Response::new(endless()),
             "/panic" => panic!("asked for"),
             _ => Response::new(full(format!("{:?} tls={}", request.version(), peer.is_tls))),
@@ -85,6 +87,35 @@ impl Paths {
     pub(crate) fn count(&self, event: ConnectionEvent) -> usize {
         self.events.borrow().iter().filter(|seen| **seen == event).count()
     }
+}
+
+/// Leaves HTTP, and sends back what comes until the client's side ends.
+fn echo(mut request: Request) -> Response {
+    let (upgrade, body) = upgrade(&mut request).unwrap();
+    tokio::task::spawn_local(async move {
+        let (socket, _) = upgrade.socket().await.unwrap();
+        let mut buffer = [0; 4096];
+        loop {
+            poll_fn(|cx| socket.poll_read_ready(cx)).await.unwrap();
+            let mut unsent = match socket.try_read(&mut buffer) {
+                Ok(0) => return socket.shutdown(),
+                Ok(read) => &buffer[..read],
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => continue,
+                Err(error) => panic!("{error}"),
+            };
+            while !unsent.is_empty() {
+                let (first, second) = unsent.split_at(unsent.len() / 2);
+                match socket.try_write_vectored(&[IoSlice::new(first), IoSlice::new(second)]) {
+                    Ok(written) => unsent = &unsent[written..],
+                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                        poll_fn(|cx| socket.poll_write_ready(cx)).await.unwrap();
+                    }
+                    Err(error) => panic!("{error}"),
+                }
+            }
+        }
+    });
+    Response::new(body)
 }
 
 /// A body that always has more.

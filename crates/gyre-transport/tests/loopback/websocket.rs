@@ -1,33 +1,9 @@
 //! WebSocket from the opening handshake to a node's session and back, on a real shard.
 
-use std::{
-    future::Future,
-    num::NonZeroU32,
-    pin::Pin,
-    rc::Rc,
-    sync::{Arc, mpsc},
-    thread,
-    time::{Duration, Instant},
-};
-
 use futures_util::{SinkExt, StreamExt};
-use gyre_core::{
-    hub::{Deflate, WINDOW_BITS_MAX},
-    limits::Limits,
-    ports::NoApplication,
-    rules::{ConnectRules, Rules},
-};
-use gyre_engine::memory::MemoryEngine;
-use gyre_node::{Directory, LocalShard, Node, NodeInfo, Ports, run_shards};
-use gyre_transport::{
-    http::{Front, OriginPolicy, Request, Response, Service, bind_tcp, serve_listener},
-    websocket,
-};
-use rustls::ServerConfig;
 use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
-    net::{TcpListener, TcpSocket, TcpStream},
-    sync::watch,
+    net::{TcpSocket, TcpStream},
     time::timeout,
 };
 use tokio_tungstenite::{
@@ -43,110 +19,18 @@ use tokio_tungstenite::{
 use crate::{
     certificate::{Certificate, connect_tls},
     server::exchange,
+    world::{MESSAGE_BYTES_MAX, PATIENCE, World},
 };
 
-/// `websocket.message_size_limit` of the tests.
-const MESSAGE_BYTES_MAX: usize = 60_000;
-/// `client.queue_max_size` of the tests: room for what a late reader is owed.
-const QUEUE_BYTES_MAX: usize = 32 << 20;
-const PATIENCE: Duration = Duration::from_secs(20);
-
-/// A node with one shard that serves WebSocket to everybody.
-struct World {
-    port: u16,
-    stop: watch::Sender<bool>,
-    threads: Vec<thread::JoinHandle<()>>,
-}
-
 impl World {
-    fn start(tls: Option<Arc<ServerConfig>>) -> Self {
-        let directory = Arc::new(Directory::new(1));
-        let engine =
-            Arc::new(MemoryEngine::new(directory.clone(), Arc::new(Instant::now), Duration::from_secs(60)));
-        let ports = Ports {
-            broker: engine.clone(),
-            maps: engine.clone(),
-            presence: engine,
-            authenticator: Arc::new(NoApplication),
-            hooks: Arc::new(NoApplication),
-            map_hooks: Arc::new(NoApplication),
-            polls: Arc::new(NoApplication),
-        };
-        let connect = ConnectRules { insecure: true, ..ConnectRules::default() };
-        let limits = Limits { queue_bytes_max: QUEUE_BYTES_MAX, ..Limits::default() };
-        let rules = Rules { limits, connect, ..Rules::default() };
-        let info = NodeInfo { uid: "uid".into(), name: "node".into(), version: "0".into() };
-        let node = Node::new(info, rules, ports, directory, tokio::runtime::Handle::current());
-        let (stop, shutdown) = watch::channel(false);
-        let (bound, port) = mpsc::sync_channel(1);
-        let threads = run_shards(
-            &node,
-            Arc::new(move |shard| {
-                let front = Front { tls: tls.clone(), ..Front::default() };
-                Box::pin(serve_shard(shard, front, shutdown.clone(), bound.clone()))
-            }),
-        )
-        .unwrap();
-        Self { port: port.recv().unwrap(), stop, threads }
-    }
-
-    async fn tcp(&self) -> TcpStream {
-        TcpStream::connect(("127.0.0.1", self.port)).await.unwrap()
-    }
-
     /// A connection whose session is open.
-    async fn client(&self) -> Client<TcpStream> {
+    pub(crate) async fn client(&self) -> Client<TcpStream> {
         Client::open(self.tcp().await, "", &[]).await.unwrap().0.connected().await
     }
 }
 
-impl Drop for World {
-    fn drop(&mut self) {
-        self.stop.send_replace(true);
-        for thread in self.threads.drain(..) {
-            assert!(thread.join().is_ok() || thread::panicking(), "the shard panicked");
-        }
-    }
-}
-
-async fn serve_shard(
-    shard: LocalShard,
-    front: Front,
-    mut shutdown: watch::Receiver<bool>,
-    bound: mpsc::SyncSender<u16>,
-) {
-    let listener = bind_tcp(([127, 0, 0, 1], 0).into()).unwrap();
-    let listener = TcpListener::from_std(listener).unwrap();
-    bound.send(listener.local_addr().unwrap().port()).unwrap();
-    let settings = websocket::Settings {
-        message_bytes_max: MESSAGE_BYTES_MAX,
-        origins: OriginPolicy::new(|origin| origin == "https://allowed.example"),
-        compression: Some(websocket::Compression {
-            deflate: Deflate { level: 1, bytes_min: 100, window_bits: WINDOW_BITS_MAX },
-            inflated_bytes_max: NonZeroU32::MAX,
-        }),
-    };
-    let service = Rc::new(Endpoint { shard: shard.clone(), settings });
-    tokio::join!(serve_listener(listener, front, service, shutdown.clone()), async {
-        drop(shutdown.wait_for(|stop| *stop).await);
-        shard.begin_shutdown();
-    });
-    drop(timeout(PATIENCE, shard.drained()).await);
-}
-
-struct Endpoint {
-    shard: LocalShard,
-    settings: websocket::Settings,
-}
-
-impl Service for Endpoint {
-    fn call(self: Rc<Self>, request: Request) -> Pin<Box<dyn Future<Output = Response>>> {
-        Box::pin(async move { websocket::serve(request, &self.shard, &self.settings, Default::default()) })
-    }
-}
-
 /// An independent WebSocket client.
-struct Client<S>(WebSocketStream<S>);
+pub(crate) struct Client<S>(pub(crate) WebSocketStream<S>);
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
     async fn open(
@@ -169,7 +53,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
         self
     }
 
-    async fn send(&mut self, text: &str) {
+    pub(crate) async fn send(&mut self, text: &str) {
         self.0.send(Message::text(text)).await.unwrap();
     }
 
@@ -183,21 +67,21 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
         timeout(PATIENCE, self.0.next()).await.unwrap().unwrap().unwrap()
     }
 
-    async fn text(&mut self) -> String {
+    pub(crate) async fn text(&mut self) -> String {
         match self.next().await {
             Message::Text(text) => text.to_string(),
             other => panic!("not a text: {other:?}"),
         }
     }
 
-    async fn close_frame(&mut self) -> (u16, String) {
+    pub(crate) async fn close_frame(&mut self) -> (u16, String) {
         match self.next().await {
             Message::Close(Some(frame)) => (frame.code.into(), frame.reason.to_string()),
             other => panic!("not a close frame: {other:?}"),
         }
     }
 
-    async fn round_trip(&mut self, data: &str) {
+    pub(crate) async fn round_trip(&mut self, data: &str) {
         self.send(r#"{"id":2,"subscribe":{"channel":"c"}}"#).await;
         let reply = self.text().await;
         assert!(reply.starts_with(r#"{"id":2,"subscribe":{"#), "{reply}");
@@ -229,6 +113,29 @@ async fn publications_come_back() {
         let (client, _) = Client::open(tls, "", &[]).await.unwrap();
         client.connected().await.round_trip(data).await;
     }
+}
+
+/// Where a unidirectional client wants it, what was published in one turn comes as one message with a push on each line,
+/// and the end as a line and a close frame.
+#[tokio::test]
+async fn pushes_are_joined() {
+    let world = World::start(None);
+    let query = "%7B%22subs%22%3A%7B%22c%22%3A%7B%7D%7D%7D";
+    let url = format!("ws://localhost/connection/joined?cf_connect={query}");
+    let (socket, _) = client_async(url, world.tcp().await).await.unwrap();
+    let mut listener = Client(socket);
+    assert!(listener.text().await.starts_with("{\"connect\":{"));
+    let mut publisher = world.client().await;
+    let publish = |n| format!("{{\"id\":{n},\"publish\":{{\"channel\":\"c\",\"data\":{n}}}}}");
+    publisher.send(&[2, 3, 4].map(publish).join("\n")).await;
+    let pushes = [2, 3, 4].map(|n| format!("{{\"channel\":\"c\",\"pub\":{{\"data\":{n}"));
+    let message = listener.text().await;
+    let lines: Vec<&str> = message.lines().collect();
+    assert_eq!(lines.len(), 3, "{message}");
+    assert!(lines.iter().zip(&pushes).all(|(line, push)| line.starts_with(push)), "{message}");
+    world.stop.send_replace(true);
+    assert_eq!(listener.text().await, "{\"disconnect\":{\"code\":3001,\"reason\":\"shutdown\"}}");
+    assert_eq!(listener.close_frame().await, (3001, "shutdown".into()));
 }
 
 /// A subscriber over TLS that reads late gets everything published meanwhile, in order: its connection was blocked, and

@@ -32,6 +32,14 @@ pub fn decode_command(bytes: &[u8]) -> Read<Command<'_>> {
     Ok(Command { id, request: first.map(|(_, request)| request) })
 }
 
+/// Decodes what a client of a unidirectional transport sends: a connect request by itself, without its length.
+///
+/// # Errors
+/// [`DecodeError::Protobuf`] with the place.
+pub fn decode_connect_request(bytes: &[u8]) -> Read<ConnectRequest<'_>> {
+    connect(Value { at: 0, kind: Kind::Bytes(bytes) })
+}
+
 /// Decodes the body of an emulation request: a message without its length.
 ///
 /// # Errors

@@ -7,7 +7,7 @@ mod encode;
 
 use super::DecodeError;
 
-pub use decode::{decode_command, decode_emulation_request};
+pub use decode::{decode_command, decode_connect_request, decode_emulation_request};
 pub use encode::{encode_push, encode_reply};
 
 /// Bytes of a varint at most.
