@@ -61,16 +61,21 @@ async function start(environment = {}) {
   return { port, api, stop, startedAt };
 }
 
-/** Forwards TCP from `port` to the server and takes UDP there without an answer, like a firewall; resolves to its end. */
+/**
+ * Forwards TCP from `port` to the server and takes UDP there without an answer, like a firewall; resolves to its end, which
+ * tells how many connections there were.
+ */
 async function withoutUdp(port, target) {
   const silent = createSocket('udp4').bind(port, '127.0.0.1');
+  let connections = 0;
   const forward = net.createServer((client) => {
+    connections++;
     const server = net.connect(target, '127.0.0.1');
     client.pipe(server).pipe(client);
     for (const [one, other] of [[client, server], [server, client]]) one.on('error', () => other.destroy());
   }).listen(port, '127.0.0.1');
   await once(forward, 'listening');
-  return () => { silent.close(); forward.close(); };
+  return { connections: () => connections, end: () => { silent.close(); forward.close(); } };
 }
 
 /** Opens the demo page and waits until it shows a message of the clock; returns what it says. */
@@ -129,7 +134,7 @@ const tests = {
     };
     for (const [name, environment] of Object.entries(cases)) {
       const server = await start(environment);
-      const end = name === 'closed' ? await withoutUdp(firewalled, server.port) : () => {};
+      const end = name === 'closed' ? (await withoutUdp(firewalled, server.port)).end : () => {};
       try {
         const address = name === 'closed' ? `127.0.0.1:${firewalled}` : `localhost:${server.port}`;
         const { page, text } = await demoPage(browser, address);
@@ -140,6 +145,31 @@ const tests = {
         await page.close();
       } finally { end(); await server.stop(); }
     }
+  },
+
+  'a WebSocket shares the HTTP/2 connection of its page': async (browser) => {
+    const port = await freePort();
+    const server = await start({
+      GYRE_CLIENT_ALLOWED_ORIGINS: `https://127.0.0.1:${port}`,
+      GYRE_HTTP_SERVER_HTTP3_ENABLED: 'false',
+      GYRE_WEBTRANSPORT_ENABLED: 'false',
+    });
+    const forward = await withoutUdp(port, server.port);
+    const context = await browser.newContext({ ignoreHTTPSErrors: true });
+    try {
+      const page = await context.newPage();
+      await page.goto(`https://127.0.0.1:${port}/connection/init`);
+      const before = forward.connections();
+      const replies = await within(page.evaluate(() => Promise.all(['a', 'b', 'c'].map((name) => new Promise((resolve, reject) => {
+        const socket = new WebSocket(`wss://${location.host}/connection/websocket`);
+        socket.onopen = () => socket.send(JSON.stringify({ id: 1, connect: { name } }));
+        socket.onmessage = ({ data }) => resolve(data);
+        socket.onclose = ({ code, reason }) => reject(new Error(`closed with ${code} ${reason}`));
+      })))), 'reply');
+      if (!replies.every((reply) => reply.startsWith('{"id":1,"connect":{'))) throw new Error(`replies: ${replies}`);
+      const opened = forward.connections() - before;
+      if (opened !== 0) throw new Error(`${opened} connections for ${replies.length} WebSockets`);
+    } finally { await context.close(); forward.end(); await server.stop(); }
   },
 
   'the SDK receives 200 messages in order, and the advice of a disconnect': async (browser) => {
