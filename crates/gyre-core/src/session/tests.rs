@@ -380,6 +380,27 @@ fn subscription_tokens_are_bound() {
     assert!(!script.session.is_subscribed("$c"));
 }
 
+/// Positions are checked by the tick, but not by every one: the delay has to have passed since the last time.
+#[test]
+fn positions_are_checked_at_most_so_often() {
+    let mut script = Script::connected(|rules| {
+        rules.limits.ping_interval = Duration::ZERO;
+        rules.limits.presence_update_interval = Duration::from_secs(10);
+        rules.limits.channel_position_check_delay = Duration::from_secs(25);
+    });
+    script.send(r#"{"id":2,"subscribe":{"channel":"c","positioned":true}}"#).unwrap();
+    let checks: Vec<usize> = (0..100)
+        .map(|_| {
+            script.effects.clear();
+            script.pass(Duration::from_secs(1)).unwrap();
+            script.effects.iter().filter(|effect| *effect == "CheckPosition").count()
+        })
+        .collect();
+    let checked: Vec<usize> = (0..100).filter(|second| checks[*second] > 0).collect();
+    assert!(checks.iter().all(|count| *count <= 1));
+    assert!(checked[0] >= 24 && checked.windows(2).all(|pair| pair[1] - pair[0] == 30), "{checked:?}");
+}
+
 /// Recovery: all of what was missed, or the plain truth that it is not there.
 #[test]
 fn recovery_is_whole_or_refused() {

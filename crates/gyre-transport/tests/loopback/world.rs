@@ -40,6 +40,7 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 pub(crate) struct World {
     pub(crate) port: u16,
     pub(crate) stop: watch::Sender<bool>,
+    node: Arc<Node>,
     threads: Vec<thread::JoinHandle<()>>,
 }
 
@@ -76,7 +77,14 @@ impl World {
             }),
         )
         .unwrap();
-        Self { port: port.recv().unwrap(), stop, threads }
+        Self { port: port.recv().unwrap(), stop, node, threads }
+    }
+
+    /// How many connections were ended with that code.
+    pub(crate) async fn disconnects(&self, code: u32) -> u64 {
+        let snapshots = self.node.snapshots().await;
+        let counts = snapshots.iter().flat_map(|shard| &shard.disconnects);
+        counts.filter(|(known, _)| *known == code).map(|(_, count)| count).sum()
     }
 
     pub(crate) async fn tcp(&self) -> TcpStream {
