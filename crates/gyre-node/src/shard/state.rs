@@ -23,8 +23,8 @@ use hashbrown::HashMap;
 use slab::Slab;
 
 use super::{
-    Commands, ConnectionId, ConnectionOptions, Fed, Flushed, Link, Queue, TransportKind, link::Frame,
-    wheel::Wheel,
+    Commands, ConnectionId, ConnectionOptions, Counters, Fed, Flushed, Link, Queue, TransportKind,
+    link::Frame, wheel::Wheel,
 };
 use crate::{clock, events, mailbox::Message, node::Node, sessions::SessionPlace};
 
@@ -99,14 +99,6 @@ pub(crate) enum Phase {
     Closing,
 }
 
-/// What one shard has counted since it started.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Counters {
-    pub(crate) accepted: [u64; TransportKind::ALL.len()],
-    pub(crate) disconnects: HashMap<u32, u64>,
-    pub(crate) commands: u64,
-}
-
 /// Gauges and counters of one shard at one moment.
 #[derive(Clone, Debug, Default)]
 pub struct ShardSnapshot {
@@ -118,12 +110,8 @@ pub struct ShardSnapshot {
     pub channels: usize,
     /// Open connections by transport, in the order of [`TransportKind::ALL`].
     pub open: [u64; TransportKind::ALL.len()],
-    /// Connections accepted by transport.
-    pub accepted: [u64; TransportKind::ALL.len()],
-    /// Disconnects by code.
-    pub disconnects: Vec<(u32, u64)>,
-    /// Commands received.
-    pub commands: u64,
+    /// What it has counted.
+    pub counters: Counters,
     /// Replies, pushes and pings sent.
     pub messages_sent: u64,
 }
@@ -330,10 +318,13 @@ impl ShardState {
         }
         connection.phase = Phase::Closing;
         *self.counters.disconnects.entry(disconnect.code).or_default() += 1;
+        if disconnect.code != Disconnect::CONNECTION_CLOSED.code {
+            *self.counters.closes.entry((connection.transport, disconnect.code)).or_default() += 1;
+        }
         events::disconnected(&connection.session, connection.transport, disconnect);
         self.forget_session(slot, now);
         let Some(connection) = self.connections.slots.get_mut(slot as usize) else { return };
-        if disconnect.code == Disconnect::SLOW.code {
+        if [Disconnect::SLOW.code, Disconnect::WRITE_ERROR.code].contains(&disconnect.code) {
             connection.queue.clear_unstarted(connection.writing != Writing::Free);
         }
         if connection.announces_disconnect && disconnect.code != Disconnect::CONNECTION_CLOSED.code {
@@ -463,6 +454,13 @@ impl ShardState {
         is_there
     }
 
+    /// Counts a close whose code is the transport's own.
+    pub(crate) fn count_close(&mut self, id: ConnectionId, code: u32) {
+        if let Some(connection) = self.connections.get_mut(id) {
+            *self.counters.closes.entry((connection.transport, code)).or_default() += 1;
+        }
+    }
+
     pub(crate) fn discard_queue(&mut self, id: ConnectionId) {
         if let Some(connection) = self.connections.get_mut(id) {
             connection.queue.clear_unstarted(false);
@@ -499,9 +497,7 @@ impl ShardState {
     pub(crate) fn snapshot(&self) -> ShardSnapshot {
         let mut snapshot = ShardSnapshot {
             channels: self.hub.channel_count(),
-            accepted: self.counters.accepted,
-            disconnects: self.counters.disconnects.iter().map(|(&code, &count)| (code, count)).collect(),
-            commands: self.counters.commands,
+            counters: self.counters.clone(),
             messages_sent: self.connections.messages_sent,
             ..ShardSnapshot::default()
         };

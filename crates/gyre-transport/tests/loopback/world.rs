@@ -83,8 +83,7 @@ impl World {
     /// How many connections were ended with that code.
     pub(crate) async fn disconnects(&self, code: u32) -> u64 {
         let snapshots = self.node.snapshots().await;
-        let counts = snapshots.iter().flat_map(|shard| &shard.disconnects);
-        counts.filter(|(known, _)| *known == code).map(|(_, count)| count).sum()
+        snapshots.iter().filter_map(|shard| shard.counters.disconnects.get(&code)).sum()
     }
 
     pub(crate) async fn tcp(&self) -> TcpStream {
