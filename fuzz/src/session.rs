@@ -12,13 +12,15 @@ use std::{
 
 use arbitrary::{Arbitrary, Unstructured};
 use gyre_core::{
-    channel::{CallRights, ChannelOptions, HistoryOptions, Namespaces, SubscribeRights},
+    channel::{CallRights, ChannelName, ChannelOptions, HistoryOptions, Namespaces, SubscribeRights},
     hub::{Direction, Framing, WireForm},
     limits::Limits,
     ports::{
-        Answer, Authenticator, ConnectionClaims, NoApplication, SubscriptionClaims, TokenError, TrackRequest,
+        Answer, Authenticator, Caller, ClientHooks, ConnectGrant, ConnectQuestion, ConnectionClaims,
+        HookRefusal, NoApplication, PublishGrant, Refreshed, ServerSubscription, SubscribeGrant,
+        SubscriptionClaims, TokenError, TrackRequest,
     },
-    rules::{ConnectRules, Rules},
+    rules::{ConnectRules, HookRules, RpcRules, Rules},
     session::Pings,
 };
 use gyre_engine::memory::MemoryEngine;
@@ -26,14 +28,14 @@ use gyre_node::{
     ConnectionId, ConnectionOptions, Directory, Flushed, Link, Node, NodeInfo, Ports, Queue, SimulatedShard,
     TransportKind, ops::PublishRequest,
 };
-use gyre_protocol::{Disconnect, Payload, codec::Encoding};
+use gyre_protocol::{ClientError, Disconnect, Payload, codec::Encoding};
 use rand::{SeedableRng, rngs::StdRng};
 
 const CLIENTS: usize = 3;
 const OPERATIONS_MAX: usize = 200;
 /// `client.queue_max_size` here; a message may exceed it before its connection is closed.
 const QUEUE_BYTES_MAX: usize = 4_096;
-const CHANNELS: [&str; 5] = ["plain", "stream:a", "stream:b", "$private", "unknown:c"];
+const CHANNELS: [&str; 6] = ["plain", "stream:a", "stream:b", "$private", "unknown:c", "asked:a"];
 
 /// Something that happens to the shard.
 #[derive(Arbitrary, Debug)]
@@ -137,6 +139,65 @@ impl Authenticator for AnyToken {
     }
 }
 
+/// Answers every question by the length of what it is told.
+struct AnyAnswer;
+
+fn answer<T>(data: &Payload, grant: T) -> Answer<Result<T, HookRefusal>> {
+    Answer::Ready(match data.bytes().len() % 4 {
+        0 => Err(HookRefusal::Error(ClientError::PERMISSION_DENIED)),
+        1 => Err(HookRefusal::Disconnect(Disconnect::PERMISSION_DENIED)),
+        _ => Ok(grant),
+    })
+}
+
+impl ClientHooks for AnyAnswer {
+    fn connect(
+        &self,
+        _: &str,
+        _: Caller,
+        question: ConnectQuestion,
+    ) -> Answer<Result<Option<Box<ConnectGrant>>, HookRefusal>> {
+        let subs = question.channels.into_iter();
+        let subs = subs.map(|channel| ServerSubscription { channel, ..ServerSubscription::default() });
+        let claims = ConnectionClaims { subs: subs.collect(), ..ConnectionClaims::default() };
+        let grant = ConnectGrant { claims, data: question.data.clone() };
+        answer(&question.data, Some(Box::new(grant)))
+    }
+
+    fn refresh(&self, _: &str, _: Caller) -> Answer<Option<Refreshed>> {
+        Answer::Ready(None)
+    }
+
+    fn subscribe(
+        &self,
+        _: &str,
+        _: Caller,
+        _: ChannelName,
+        data: Payload,
+    ) -> Answer<Result<SubscribeGrant, HookRefusal>> {
+        answer(&data, SubscribeGrant { expire_at: i64::MAX, ..SubscribeGrant::default() })
+    }
+
+    fn publish(
+        &self,
+        _: &str,
+        _: Caller,
+        _: ChannelName,
+        data: Payload,
+    ) -> Answer<Result<PublishGrant, HookRefusal>> {
+        let skip_history = data.bytes().len() & 4 != 0;
+        answer(&data, PublishGrant { skip_history, delta: !skip_history, ..PublishGrant::default() })
+    }
+
+    fn rpc(&self, _: &str, _: Caller, _: Box<str>, data: Payload) -> Answer<Result<Payload, HookRefusal>> {
+        answer(&data.clone(), data)
+    }
+
+    fn sub_refresh(&self, _: &str, _: Caller, _: ChannelName) -> Answer<Option<Refreshed>> {
+        Answer::Ready(Some(Refreshed::Expired))
+    }
+}
+
 /// Any operations on the sessions of one shard: no panic, and no queue above its limit.
 pub fn session(data: &[u8]) {
     static RUNTIME: LazyLock<tokio::runtime::Runtime> = LazyLock::new(|| {
@@ -162,6 +223,7 @@ pub fn session(data: &[u8]) {
         maps: engine.clone(),
         presence: engine,
         authenticator: Arc::new(AnyToken),
+        hooks: Arc::new(AnyAnswer),
         map_hooks: Arc::new(NoApplication),
         polls: Arc::new(NoApplication),
     };
@@ -244,7 +306,7 @@ impl World {
             },
             announces_disconnect: true,
             pings: Pings::Protocol,
-            header_user: None,
+            opening: Default::default(),
         };
         let id = self.shard.local().open(options, Box::new(PeerLink(peer.clone())));
         self.clients[place] = Some(Client { id, encoding, peer });
@@ -279,10 +341,12 @@ fn json(kind: u8, id: u8, channel: u8, offset: u8, flags: u8) -> String {
     let token = if flags & 1 == 0 { String::new() } else { "t".repeat(usize::from(offset) % 5) };
     let content = match kind {
         "connect" => {
-            format!(r#""token":"{token}","subs":{{"{channel}":{{"recover":true,"offset":{offset}}}}}"#)
+            format!(
+                r#""token":"{token}","data":{offset},"subs":{{"{channel}":{{"recover":true,"offset":{offset}}}}}"#
+            )
         }
         "subscribe" => format!(
-            r#""channel":"{channel}","token":"{token}","recover":{},"offset":{offset},"epoch":"{}","positioned":{},"flag":{},"delta":"{}","type":{}"#,
+            r#""channel":"{channel}","token":"{token}","recover":{},"offset":{offset},"epoch":"{}","positioned":{},"flag":{},"delta":"{}","type":{},"data":{offset}"#,
             flags & 2 != 0,
             if flags & 4 != 0 { "e" } else { "" },
             flags & 8 != 0,
@@ -335,7 +399,13 @@ fn rules() -> Rules {
         allow_recovery: true,
         ..plain.clone()
     };
-    let named = [("stream".into(), Arc::new(stream))];
+    let asked = ChannelOptions {
+        subscribe_hook: Some("hook".into()),
+        publish_hook: Some("hook".into()),
+        sub_refresh_hook: Some("hook".into()),
+        ..stream.clone()
+    };
+    let named = [("stream".into(), Arc::new(stream)), ("asked".into(), Arc::new(asked))];
     Rules {
         namespaces: Namespaces {
             without_namespace: Arc::new(plain),
@@ -347,6 +417,12 @@ fn rules() -> Rules {
             subscribe_buffer_max: 4,
             channel_limit: 4,
             ..Limits::default()
+        },
+        rpc: RpcRules { without_namespace: Some("hook".into()), ..RpcRules::default() },
+        hooks: HookRules {
+            connect: Some("hook".into()),
+            emulated_headers: ["x".into()].into(),
+            ..HookRules::default()
         },
         connect: ConnectRules { allow_anonymous_without_token: true, ..ConnectRules::default() },
         ..Rules::default()

@@ -5,6 +5,11 @@
 
 use std::time::Duration;
 
+/// How long a connection or subscription goes on whose refresh hook gave no usable answer.
+///
+/// Spec: centrifugo `internal/proxy/refresh_handler.go`
+pub const UNANSWERED_REFRESH: Duration = Duration::from_secs(60);
+
 /// Limits and intervals of client sessions.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Limits {
@@ -34,6 +39,9 @@ pub struct Limits {
     pub recovery_publications_max: usize,
     /// Publications held back for one subscription while it is being made; more means "not recovered". Default 1,024.
     pub subscribe_buffer_max: usize,
+    /// `client.concurrency`: commands of one connection that may wait at the same time for the application or the engine;
+    /// their replies then come as they are ready. 0 and 1 are one after another. Default 0.
+    pub concurrency: usize,
     /// `client.connection_limit`: connections of a node (HTTP 503); 0 is no limit.
     pub connection_limit: usize,
     /// `client.connection_rate_limit`: new connections per second of a node (HTTP 503); 0 is no limit.
@@ -61,6 +69,7 @@ impl Default for Limits {
             history_publications_max: 300,
             recovery_publications_max: 300,
             subscribe_buffer_max: 1024,
+            concurrency: 0,
             connection_limit: 0,
             connection_rate_limit: 0,
             poll_concurrency: 0,

@@ -6,7 +6,7 @@ use gyre_protocol::{ClientError, Disconnect};
 
 use crate::{channel::Namespaces, limits::Limits};
 
-/// Limits, namespaces and the rules of connecting.
+/// Limits, namespaces, the rules of connecting and of methods.
 #[derive(Clone, Debug, Default)]
 pub struct Rules {
     /// Limits and intervals.
@@ -15,8 +15,10 @@ pub struct Rules {
     pub namespaces: Namespaces,
     /// Who may connect.
     pub connect: ConnectRules,
-    /// `rpc.ping`: the method that is answered without a backend.
-    pub rpc_ping: Option<Box<str>>,
+    /// `rpc`: who answers which method.
+    pub rpc: RpcRules,
+    /// Hooks that are not of a channel or method, and what they may see.
+    pub hooks: HookRules,
     /// `connect.version` of every connect result: version and edition.
     pub version: Box<str>,
 }
@@ -56,6 +58,61 @@ impl ConnectRules {
             103 => Disconnect::PERMISSION_DENIED,
             _ => Disconnect::SERVER_ERROR,
         }
+    }
+}
+
+/// Hooks of connections, and what all hooks may see.
+///
+/// Spec: configuration `client.proxy.*`.
+#[derive(Clone, Debug, Default)]
+pub struct HookRules {
+    /// `client.proxy.connect`: asked about clients without token.
+    pub connect: Option<Box<str>>,
+    /// `client.proxy.refresh`: asked when a connection expires; clients do not refresh then.
+    pub refresh: Option<Box<str>>,
+    /// Names, in lower case, of the headers of a connect command that some hook may see.
+    pub emulated_headers: Box<[Box<str>]>,
+}
+
+/// Who answers which method.
+///
+/// Spec: configuration `rpc.*`.
+#[derive(Clone, Debug, Default)]
+pub struct RpcRules {
+    /// `rpc.ping`: the method that is answered without a backend.
+    pub ping: Option<Box<str>>,
+    /// `rpc.namespace_boundary`: ends the namespace in a method's name.
+    pub namespace_boundary: Box<str>,
+    /// `rpc.without_namespace`: the hook of methods without namespace, if there is one.
+    pub without_namespace: Option<Box<str>>,
+    /// `rpc.namespaces`: the hooks of namespaces, if they have one.
+    pub namespaces: Vec<(Box<str>, Option<Box<str>>)>,
+}
+
+impl RpcRules {
+    /// The hook that answers a method.
+    ///
+    /// # Errors
+    /// 104 if the namespace is not configured, 108 if it has no hook; without any hook 104 beside a ping, else 108.
+    pub fn hook(&self, method: &str) -> Result<&str, ClientError> {
+        let has_hook =
+            self.without_namespace.is_some() || self.namespaces.iter().any(|(_, hook)| hook.is_some());
+        if !has_hook && self.ping.is_some() {
+            return Err(ClientError::METHOD_NOT_FOUND);
+        }
+        let namespace = match &*self.namespace_boundary {
+            "" => None,
+            boundary => method.split_once(boundary).map(|(namespace, _)| namespace),
+        };
+        let hook = match namespace {
+            _ if !has_hook => &None,
+            None => &self.without_namespace,
+            Some(wanted) => {
+                let known = self.namespaces.iter().find(|(name, _)| **name == *wanted);
+                known.map(|(_, hook)| hook).ok_or(ClientError::METHOD_NOT_FOUND)?
+            }
+        };
+        hook.as_deref().ok_or(ClientError::NOT_AVAILABLE)
     }
 }
 

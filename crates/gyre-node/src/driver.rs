@@ -85,6 +85,11 @@ impl ShardState {
                 let claims = ports.authenticator.subscription(&token, now.unix_seconds());
                 self.answer(slot, id, claims.map(|claims| Outcome::Verified(claims.map(Box::new))))
             }
+            Effect::Ask { hook, caller, question } => self.ask(slot, id, &hook, *caller, *question),
+            Effect::KeepHeaders { headers } => {
+                self.connections.at_mut(slot)?.keep_headers(headers);
+                None
+            }
             Effect::Attach { user } => Some(Outcome::Attached(self.attach(slot, user))),
             Effect::Subscribe { channel, request } => self.subscribe(slot, id, channel, request),
             Effect::Unsubscribe { channel, presence, leave } => {
@@ -136,7 +141,6 @@ impl ShardState {
             | Effect::ReadMapStream { .. }
             | Effect::FollowMap { .. }
             | Effect::ChangeMap { .. }
-            | Effect::AskMapHook { .. }
             | Effect::EnterMap { .. }
             | Effect::LeaveMap { .. } => self.execute_map(slot, id, effect),
             Effect::JoinPoll { .. }

@@ -35,13 +35,6 @@ impl ShardState {
                 };
                 self.answer(slot, id, changed.map(|result| Outcome::Published(result.map(|_| ()))))
             }
-            Effect::AskMapHook { hook, mut request } => {
-                let connection = self.connections.at_mut(slot)?;
-                request.transport = connection.transport.name();
-                request.protocol = connection.protocol();
-                let answer = self.node.ports.map_hooks.ask(&hook, *request);
-                self.answer(slot, id, answer.map(|grant| Outcome::MapHookAnswered(grant.map(Box::new))))
-            }
             Effect::EnterMap { channel, key, info, retention } => {
                 let entry = NewEntry { key, info, key_mode: KeyMode::IfNewOrRenew, ..NewEntry::default() };
                 let entered = maps.publish(&channel, entry, retention);

@@ -8,6 +8,7 @@
 mod clock;
 mod directory;
 mod driver;
+mod driver_hooks;
 mod driver_map;
 mod driver_poll;
 mod events;
@@ -25,6 +26,6 @@ pub use node::{Node, NodeInfo, Ports};
 pub use polls::CONCURRENCY as POLL_CONCURRENCY;
 pub use sessions::Received;
 pub use shard::{
-    Commands, ConnectionId, ConnectionOptions, Fed, Flushed, Link, LocalShard, PingTimes, Queue, Setup,
-    ShardSnapshot, SimulatedShard, TransportKind, run_shards,
+    Commands, ConnectionId, ConnectionOptions, Fed, Flushed, Link, LocalShard, OpeningRequest, PingTimes,
+    Queue, Setup, ShardSnapshot, SimulatedShard, TransportKind, run_shards,
 };

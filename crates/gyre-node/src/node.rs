@@ -7,7 +7,7 @@ use std::{
 
 use arc_swap::ArcSwap;
 use gyre_core::{
-    ports::{Authenticator, Broker, MapHooks, MapStore, PresenceStore, SharedPollBackend},
+    ports::{Authenticator, Broker, ClientHooks, MapHooks, MapStore, PresenceStore, SharedPollBackend},
     rules::Rules,
 };
 use tokio::sync::oneshot;
@@ -25,6 +25,8 @@ pub struct Ports {
     pub presence: Arc<dyn PresenceStore>,
     /// Tokens.
     pub authenticator: Arc<dyn Authenticator>,
+    /// The application's say in what clients do.
+    pub hooks: Arc<dyn ClientHooks>,
     /// The application's say in changes of maps.
     pub map_hooks: Arc<dyn MapHooks>,
     /// The data of shared polls.

@@ -177,6 +177,7 @@ impl World {
             maps: engine.clone(),
             presence: engine.clone(),
             authenticator: Arc::new(NoApplication),
+            hooks: Arc::new(NoApplication),
             map_hooks: Arc::new(NoApplication),
             polls: Arc::new(NoApplication),
         };
@@ -484,7 +485,7 @@ fn open(shard: &SimulatedShard) -> (ConnectionId, Rc<RefCell<Wire>>) {
         },
         announces_disconnect: true,
         pings: Pings::Protocol,
-        header_user: None,
+        opening: Default::default(),
     };
     let id = shard.local().open(options, Box::new(WireLink(wire.clone())));
     (id, wire)

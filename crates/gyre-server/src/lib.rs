@@ -7,6 +7,7 @@ pub mod cli;
 pub mod config;
 pub mod dev;
 pub mod hooks;
+mod json;
 pub mod metrics;
 pub mod rate;
 pub mod routes;

@@ -14,7 +14,7 @@ use gyre_core::{
     session::Pings,
 };
 use gyre_h3::RequestHead;
-use gyre_node::{ConnectionOptions, LocalShard, TransportKind};
+use gyre_node::{ConnectionOptions, LocalShard, OpeningRequest, TransportKind};
 use gyre_protocol::codec::Encoding;
 use gyre_transport::{
     http::{OriginPolicy, Peer, Request, Response, Service, full, status},
@@ -25,6 +25,7 @@ use gyre_transport::{
 
 use crate::{
     api::{Endpoint, HttpApi},
+    hooks::Hooks,
     metrics::{self, ApiMetrics},
     rate::RateLimit,
 };
@@ -54,6 +55,8 @@ pub struct Routes {
     pub origins: OriginPolicy,
     /// `client.user_id_http_header`.
     pub user_header: Option<Box<str>>,
+    /// Know which headers they may see.
+    pub hooks: Hooks,
     /// `client.connection_rate_limit`.
     pub connection_rate: RateLimit,
     /// Counts of the API.
@@ -132,13 +135,13 @@ impl Router {
         let is = |prefix: &Option<Box<str>>| prefix.as_deref() == Some(path);
         if self.scope.client {
             if let Some(websocket) = routes.websocket.as_ref().filter(|websocket| websocket.is_at(path)) {
-                return self.websocket(request, |request, user| {
-                    websocket::serve(request, &self.shard, &websocket.served, user)
+                return self.websocket(request, |request, opening| {
+                    websocket::serve(request, &self.shard, &websocket.served, opening)
                 });
             }
             if let Some(websocket) = routes.uni_websocket.as_ref().filter(|websocket| websocket.is_at(path)) {
-                return self.websocket(request, |request, user| {
-                    websocket::serve_unidirectional(request, &self.shard, &websocket.served, user)
+                return self.websocket(request, |request, opening| {
+                    websocket::serve_unidirectional(request, &self.shard, &websocket.served, opening)
                 });
             }
             if let Some(stream) = routes.streaming.iter().find(|stream| stream.is_at(path)) {
@@ -162,7 +165,8 @@ impl Router {
                 return json("{}", "application/json");
             }
             if is(&routes.prometheus) {
-                let text = metrics::render(self.shard.node(), &routes.api_metrics).await;
+                let text =
+                    metrics::render(self.shard.node(), &routes.api_metrics, routes.hooks.metrics()).await;
                 return json(text, "application/openmetrics-text; version=1.0.0; charset=utf-8");
             }
         }
@@ -178,13 +182,13 @@ impl Router {
     fn websocket(
         &self,
         request: Request,
-        serve: impl FnOnce(Request, Option<Box<str>>) -> Response,
+        serve: impl FnOnce(Request, OpeningRequest) -> Response,
     ) -> Response {
         if !self.admits_connection() {
             return status(StatusCode::SERVICE_UNAVAILABLE, "");
         }
-        let user = self.header_user(request.headers());
-        serve(request, user)
+        let opening = self.opening(request.headers());
+        serve(request, opening)
     }
 
     /// A connection over plain HTTP. Foreign pages are served, but may not read the answer.
@@ -192,8 +196,8 @@ impl Router {
         if !streaming::is_preflight(request.method()) && !self.admits_connection() {
             return status(StatusCode::SERVICE_UNAVAILABLE, "");
         }
-        let (headers, user) = (request.headers().clone(), self.header_user(request.headers()));
-        let mut response = streaming::serve(request, &self.shard, settings, user).await;
+        let (headers, opening) = (request.headers().clone(), self.opening(request.headers()));
+        let mut response = streaming::serve(request, &self.shard, settings, opening).await;
         self.routes.origins.add_cors(&headers, response.headers_mut());
         response
     }
@@ -210,11 +214,13 @@ impl Router {
         self.shard.has_room() && self.routes.connection_rate.admits(Instant::now())
     }
 
-    /// The user a trusted header names.
-    fn header_user(&self, headers: &HeaderMap) -> Option<Box<str>> {
-        let name = self.routes.user_header.as_deref()?;
-        let value = headers.get(name)?.to_str().ok()?;
-        (!value.is_empty()).then(|| value.into())
+    /// What a request that opens a connection says of it: the user a trusted header names, and what hooks may see.
+    fn opening(&self, headers: &HeaderMap) -> OpeningRequest {
+        let user = self.routes.user_header.as_deref().and_then(|name| headers.get(name)?.to_str().ok());
+        OpeningRequest {
+            user: user.filter(|user| !user.is_empty()).map(Into::into),
+            headers: self.routes.hooks.visible(headers),
+        }
     }
 
     /// True if some endpoint answers that path.
@@ -279,7 +285,7 @@ impl Router {
             form,
             announces_disconnect: true,
             pings: Pings::Protocol,
-            header_user: self.header_user(&headers),
+            opening: self.opening(&headers),
         };
         Ok(webtransport::Options {
             shard: self.shard.clone(),
@@ -333,8 +339,12 @@ pub struct UniGrpc {
 impl Service for UniGrpc {
     fn call(self: Rc<Self>, request: Request) -> Pin<Box<dyn Future<Output = Response>>> {
         Box::pin(async move {
-            let admits = || self.router.admits_connection();
-            grpc::serve(request, &self.router.shard, &self.settings, admits).await
+            // Who trusts a header for the user has a proxy that sets it, and that is one for HTTP.
+            let admit = |metadata: &HeaderMap| {
+                let headers = self.router.routes.hooks.visible_metadata(metadata);
+                self.router.admits_connection().then_some(OpeningRequest { user: None, headers })
+            };
+            grpc::serve(request, &self.router.shard, &self.settings, admit).await
         })
     }
 }

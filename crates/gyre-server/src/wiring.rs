@@ -25,7 +25,7 @@ use crate::{
     api::{ApiOptions, HttpApi},
     auth::{KeyError, TokenAuthenticator, TokenVerifier, TrackKeys, Verifiers},
     config::{Pem, Resolved, UniGrpcOptions},
-    hooks::Hooks,
+    hooks::{HookSetupError, Hooks},
     metrics::ApiMetrics,
     rate::RateLimit,
     routes::{Extra, Http3, Prefixed, Router, Routes, Scope, UniGrpc, WebTransportSettings},
@@ -76,8 +76,8 @@ pub enum StartError {
     #[error("{0}")]
     Key(#[from] KeyError),
     /// Hooks cannot be called over TLS.
-    #[error("cannot set up TLS for hooks: {0}")]
-    Hooks(#[from] rustls::Error),
+    #[error("{0}")]
+    Hooks(#[from] HookSetupError),
     /// The system refuses something else.
     #[error("cannot start: {0}")]
     Io(#[from] io::Error),
@@ -115,6 +115,7 @@ pub fn start(resolved: &Resolved, additions: Additions, control: &Runtime) -> Re
         maps: engine.clone(),
         presence: engine.clone(),
         authenticator: authenticator.clone(),
+        hooks: Arc::new(hooks.clone()),
         map_hooks: Arc::new(hooks.clone()),
         polls: Arc::new(hooks.clone()),
     };
@@ -122,7 +123,7 @@ pub fn start(resolved: &Resolved, additions: Additions, control: &Runtime) -> Re
     let node = Node::new(info, resolved.rules.clone(), ports, directory, control.handle().clone());
     control.spawn(sweep(engine));
 
-    let routes = Arc::new(routes(resolved, &node, additions.extra));
+    let routes = Arc::new(routes(resolved, &node, hooks.clone(), additions.extra));
     let (stop, shutdown) = watch::channel(false);
     let h3 = Arc::new(h3_config(resolved));
     let resolver = listeners.resolver.clone();
@@ -149,12 +150,13 @@ pub fn start(resolved: &Resolved, additions: Additions, control: &Runtime) -> Re
 }
 
 impl Server {
-    /// Takes over what can change without a restart: rules, namespaces, token keys, the certificate.
+    /// Takes over what can change without a restart: rules, namespaces, token keys, hooks, the certificate.
     ///
     /// # Errors
     /// If a key or certificate cannot be used; nothing is changed then.
     pub fn reload(&self, resolved: &Resolved) -> Result<(), StartError> {
         let verifiers = verifiers(resolved)?;
+        let hooks = self.hooks.prepare(resolved.hooks.clone())?;
         if let (Some(resolver), Some(pem)) = (&self.resolver, &resolved.server.tls) {
             resolver.replace(&pem.certificates, pem.key.expose())?;
         }
@@ -163,7 +165,7 @@ impl Server {
             resolver.replace(&pem.certificates, pem.key.expose())?;
         }
         self.authenticator.replace(verifiers);
-        self.hooks.replace(resolved.hooks.clone());
+        self.hooks.replace(hooks);
         self.node.set_rules(resolved.rules.clone());
         Ok(())
     }
@@ -433,7 +435,7 @@ fn node_info(resolved: &Resolved) -> NodeInfo {
     }
 }
 
-fn routes(resolved: &Resolved, node: &Arc<Node>, extra: Option<Arc<dyn Extra>>) -> Routes {
+fn routes(resolved: &Resolved, node: &Arc<Node>, hooks: Hooks, extra: Option<Arc<dyn Extra>>) -> Routes {
     let api_metrics = Arc::<ApiMetrics>::default();
     let api = &resolved.api;
     let api_options =
@@ -477,6 +479,7 @@ fn routes(resolved: &Resolved, node: &Arc<Node>, extra: Option<Arc<dyn Extra>>) 
         prometheus: resolved.prometheus.clone(),
         origins: resolved.origins.clone(),
         user_header: resolved.user_header.clone(),
+        hooks,
         connection_rate: RateLimit::new(resolved.rules.limits.connection_rate_limit, Instant::now()),
         api_metrics,
         extra,

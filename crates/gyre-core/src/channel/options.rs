@@ -59,6 +59,12 @@ pub struct ChannelOptions {
     pub map: Option<MapOptions>,
     /// `shared_poll`, for polled channels.
     pub shared_poll: Option<Arc<SharedPollOptions>>,
+    /// `subscribe_proxy_enabled`, `_name`: the hook that decides about subscriptions without token.
+    pub subscribe_hook: Option<Box<str>>,
+    /// `publish_proxy_enabled`, `_name`: the hook that decides about publications of clients.
+    pub publish_hook: Option<Box<str>>,
+    /// `sub_refresh_proxy_enabled`, `_name`: the hook asked when a subscription expires; clients do not refresh then.
+    pub sub_refresh_hook: Option<Box<str>>,
     /// `map_clients_presence_channel_prefix`: the map of subscribers by client; empty for none.
     pub clients_presence_prefix: Box<str>,
     /// `map_users_presence_channel_prefix`: the map of subscribers by user; empty for none.

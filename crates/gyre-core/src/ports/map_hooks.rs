@@ -1,10 +1,10 @@
 //! The application's say in changes that clients make to maps.
 
-use gyre_protocol::{ClientError, Disconnect, Payload, Tags};
+use gyre_protocol::{Payload, Tags};
 
 use crate::{
     channel::ChannelName,
-    ports::{Answer, KeyMode},
+    ports::{Answer, Caller, HookRefusal, KeyMode},
 };
 
 /// Asks the application about changes of maps.
@@ -14,23 +14,20 @@ pub trait MapHooks: Send + Sync + 'static {
     /// Asks whether a client may make a change, and how.
     ///
     /// # Errors
-    /// The application's refusal; [`ClientError::INTERNAL`] if it gave no usable answer in time.
-    fn ask(&self, hook: &str, request: MapHookRequest) -> Answer<Result<MapHookGrant, HookRefusal>>;
+    /// The application's refusal; [`gyre_protocol::ClientError::INTERNAL`] if it gave no usable answer in time.
+    fn ask(
+        &self,
+        hook: &str,
+        caller: Caller,
+        request: MapHookRequest,
+    ) -> Answer<Result<MapHookGrant, HookRefusal>>;
 }
 
 /// A change a client wants to make.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct MapHookRequest {
-    /// Client id.
-    pub client: Box<str>,
-    /// User id; empty for anonymous.
-    pub user: Box<str>,
-    /// Name of the transport.
-    pub transport: &'static str,
-    /// `json` or `protobuf`.
-    pub protocol: &'static str,
     /// Channel.
-    pub channel: Option<ChannelName>,
+    pub channel: ChannelName,
     /// Key; empty if the client named none.
     pub key: Box<str>,
     /// Data to be set; `None` for a removal.
@@ -56,13 +53,4 @@ pub struct MapHookGrant {
     pub version: u64,
     /// See [`super::NewEntry::version_epoch`].
     pub version_epoch: Box<str>,
-}
-
-/// What the application answers instead of allowing.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum HookRefusal {
-    /// An error reply.
-    Error(ClientError),
-    /// The end of the connection.
-    Disconnect(Disconnect),
 }

@@ -2,17 +2,18 @@
 
 use std::sync::Arc;
 
-use gyre_protocol::ClientError;
+use gyre_protocol::{ClientError, Payload};
 
 use crate::{
     channel::ChannelName,
     ports::{
-        Answer, Authenticator, ConnectionClaims, HookRefusal, MapHookGrant, MapHookRequest, MapHooks,
-        PollError, Polled, SharedPollBackend, SubscriptionClaims, TokenError, TrackRequest,
+        Answer, Authenticator, Caller, ClientHooks, ConnectGrant, ConnectQuestion, ConnectionClaims,
+        HookRefusal, MapHookGrant, MapHookRequest, MapHooks, PollError, Polled, PublishGrant, Refreshed,
+        SharedPollBackend, SubscribeGrant, SubscriptionClaims, TokenError, TrackRequest,
     },
 };
 
-/// An application that is not there: every token has expired, no change is allowed, no key has data. For nodes that
+/// An application that is not there: every token has expired, every hook refuses, no key has data. For nodes that
 /// need none, such as those of tests.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct NoApplication;
@@ -31,9 +32,55 @@ impl Authenticator for NoApplication {
     }
 }
 
+/// The answer of a hook that is not there.
+const NO_HOOK: HookRefusal = HookRefusal::Error(ClientError::NOT_AVAILABLE);
+
+impl ClientHooks for NoApplication {
+    fn connect(
+        &self,
+        _: &str,
+        _: Caller,
+        _: ConnectQuestion,
+    ) -> Answer<Result<Option<Box<ConnectGrant>>, HookRefusal>> {
+        Answer::Ready(Err(NO_HOOK))
+    }
+
+    fn refresh(&self, _: &str, _: Caller) -> Answer<Option<Refreshed>> {
+        Answer::Ready(Some(Refreshed::Expired))
+    }
+
+    fn subscribe(
+        &self,
+        _: &str,
+        _: Caller,
+        _: ChannelName,
+        _: Payload,
+    ) -> Answer<Result<SubscribeGrant, HookRefusal>> {
+        Answer::Ready(Err(NO_HOOK))
+    }
+
+    fn publish(
+        &self,
+        _: &str,
+        _: Caller,
+        _: ChannelName,
+        _: Payload,
+    ) -> Answer<Result<PublishGrant, HookRefusal>> {
+        Answer::Ready(Err(NO_HOOK))
+    }
+
+    fn rpc(&self, _: &str, _: Caller, _: Box<str>, _: Payload) -> Answer<Result<Payload, HookRefusal>> {
+        Answer::Ready(Err(NO_HOOK))
+    }
+
+    fn sub_refresh(&self, _: &str, _: Caller, _: ChannelName) -> Answer<Option<Refreshed>> {
+        Answer::Ready(Some(Refreshed::Expired))
+    }
+}
+
 impl MapHooks for NoApplication {
-    fn ask(&self, _: &str, _: MapHookRequest) -> Answer<Result<MapHookGrant, HookRefusal>> {
-        Answer::Ready(Err(HookRefusal::Error(ClientError::NOT_AVAILABLE)))
+    fn ask(&self, _: &str, _: Caller, _: MapHookRequest) -> Answer<Result<MapHookGrant, HookRefusal>> {
+        Answer::Ready(Err(NO_HOOK))
     }
 }
 

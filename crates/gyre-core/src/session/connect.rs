@@ -10,14 +10,19 @@ use gyre_protocol::{
 };
 
 use super::{
-    Attached, Busy, BusyCommand, Live, Origin, Refusal, State, Subscriptions, Timers,
-    subscribe::{Grant, Wishes},
+    Attached, Busy, BusyCommand, Live, Origin, Question, Refusal, State, Subscriptions, Timers,
+    busy::NO_EFFECT,
+    hooks::kept_headers,
+    subscribe::{Grant, Wishes, received},
 };
 use crate::{
     channel::{ChannelName, ChannelOptions},
     hub::Direction,
     limits::EXPIRY_MAX,
-    ports::{ConnectionClaims, ServerSubscription, SubscriptionGrant, TokenError},
+    ports::{
+        ConnectGrant, ConnectQuestion, ConnectionClaims, HookRefusal, ServerSubscription, SubscriptionGrant,
+        TokenError,
+    },
     rules::{Context, Now},
     session::{Effect, EffectId, Outcome, Pings, Session},
 };
@@ -36,6 +41,8 @@ pub(super) struct Connecting {
 enum Step {
     /// The token is being verified.
     Authenticating,
+    /// The application is being asked; the user a trusted header names counts if it does not know the client.
+    Asking { header_user: Option<Box<str>> },
     /// The connection is being registered under its user.
     Attaching(Box<Identified>),
 }
@@ -56,10 +63,21 @@ struct Requested {
     delta: bool,
 }
 
+/// What the server-side subscriptions a client named are good for.
+enum Requests {
+    /// Those it may have are made.
+    Honoured(Vec<Requested>),
+    /// They tell from where to recover what is granted: the application, which was told of them, decides.
+    Positions(Vec<Requested>),
+}
+
 #[derive(Debug)]
 struct Identified {
     user: Arc<str>,
     info: Payload,
+    meta: Payload,
+    /// Handed to the client.
+    data: Payload,
     expire_at: Option<i64>,
     token_channels: Box<[Box<str>]>,
     wanted: Vec<Wanted>,
@@ -94,21 +112,52 @@ impl Session {
                 .then(|| StreamPosition { offset: subscribe.offset, epoch: Epoch::new(&subscribe.epoch) }),
             delta: subscribe.delta == crate::delta::FOSSIL,
         });
-        let requested = requested.collect();
-        if !request.token.is_empty() {
-            let effect = self.effect(Effect::Authenticate { token: request.token.into() });
-            let pending = Connecting { id, effect, requested, step: Step::Authenticating };
-            self.state = State::Connecting { stale_at, pending: Box::new(pending) };
-            return Ok(());
+        let requested: Vec<Requested> = requested.collect();
+        let headers = kept_headers(cx, request.headers.iter().map(|(name, value)| (&**name, &**value)));
+        if !headers.is_empty() {
+            self.effect(Effect::KeepHeaders { headers });
         }
+        let (effect, step) = match &cx.rules.hooks.connect {
+            _ if !request.token.is_empty() => {
+                (Effect::Authenticate { token: request.token.into() }, Step::Authenticating)
+            }
+            Some(hook) => {
+                let question = Question::Connect(ConnectQuestion {
+                    data: received(self.encoding, &request.data),
+                    name: request.name.into(),
+                    version: request.version.into(),
+                    channels: requested.iter().map(|requested| requested.channel.clone()).collect(),
+                });
+                (self.question(hook.clone(), question), Step::Asking { header_user })
+            }
+            None => return self.connect_unproven(cx, stale_at, id, header_user, requested),
+        };
+        let effect = self.effect(effect);
+        let pending = Connecting { id, effect, requested, step };
+        self.state = State::Connecting { stale_at, pending: Box::new(pending) };
+        Ok(())
+    }
+
+    /// Neither token nor application say who the client is.
+    fn connect_unproven(
+        &mut self,
+        cx: &Context<'_>,
+        stale_at: Instant,
+        id: u32,
+        header_user: Option<Box<str>>,
+        requested: Vec<Requested>,
+    ) -> Result<(), Disconnect> {
         let rules = &cx.rules.connect;
         let user = match header_user {
             _ if rules.allow_anonymous_without_token || rules.insecure => "".into(),
             Some(user) => user,
             None => return Err(Disconnect::BAD_REQUEST),
         };
-        let claims = ConnectionClaims { user, ..ConnectionClaims::default() };
-        self.identified(cx, stale_at, id, claims, requested)
+        let grant = ConnectGrant {
+            claims: ConnectionClaims { user, ..ConnectionClaims::default() },
+            ..ConnectGrant::default()
+        };
+        self.identified(cx, stale_at, id, grant, Requests::Honoured(requested))
     }
 
     pub(super) fn connect_outcome(
@@ -125,7 +174,8 @@ impl Session {
         let requested = std::mem::take(&mut pending.requested);
         match (std::mem::replace(&mut pending.step, Step::Authenticating), outcome) {
             (Step::Authenticating, Outcome::Authenticated(Ok(claims))) => {
-                self.identified(cx, stale_at, id, *claims, requested)
+                let grant = ConnectGrant { claims: *claims, ..ConnectGrant::default() };
+                self.identified(cx, stale_at, id, grant, Requests::Honoured(requested))
             }
             (Step::Authenticating, Outcome::Authenticated(Err(error))) => match error {
                 TokenError::Expired => self.refuse_connect(cx, stale_at, id, ClientError::TOKEN_EXPIRED),
@@ -136,6 +186,12 @@ impl Session {
                 TokenError::Invalid { .. } | TokenError::Unverifiable { .. } => {
                     Err(Disconnect::INVALID_TOKEN)
                 }
+            },
+            (Step::Asking { header_user }, Outcome::ConnectAnswered(answer)) => match answer {
+                Ok(Some(grant)) => self.identified(cx, stale_at, id, *grant, Requests::Positions(requested)),
+                Ok(None) => self.connect_unproven(cx, stale_at, id, header_user, requested),
+                Err(HookRefusal::Error(error)) => self.refuse_connect(cx, stale_at, id, error),
+                Err(HookRefusal::Disconnect(disconnect)) => Err(disconnect),
             },
             (Step::Attaching(_), Outcome::Attached(Attached::LimitReached)) => {
                 Err(Disconnect::CONNECTION_LIMIT)
@@ -153,12 +209,13 @@ impl Session {
         cx: &Context<'_>,
         stale_at: Instant,
         id: u32,
-        claims: ConnectionClaims,
-        requested: Vec<Requested>,
+        grant: ConnectGrant,
+        requests: Requests,
     ) -> Result<(), Disconnect> {
+        let ConnectGrant { claims, data } = grant;
         let expire_at = if cx.rules.connect.insecure { None } else { claims.expire_at.filter(|&at| at > 0) };
         let token_channels = claims.subs.iter().map(|s| s.channel.clone()).collect();
-        let wanted = match wanted_subscriptions(cx, &claims.user, claims.subs, requested) {
+        let wanted = match wanted_subscriptions(cx, &claims.user, claims.subs, requests) {
             Ok(wanted) => wanted,
             Err(Refusal::Error(error)) => return self.refuse_connect(cx, stale_at, id, error),
             Err(Refusal::Disconnect(disconnect)) => return Err(disconnect),
@@ -171,7 +228,8 @@ impl Session {
         }
         let user: Arc<str> = claims.user.into();
         let effect = self.effect(Effect::Attach { user: user.clone() });
-        let identified = Identified { user, info: claims.info, expire_at, token_channels, wanted };
+        let (info, meta) = (claims.info, claims.meta);
+        let identified = Identified { user, info, meta, data, expire_at, token_channels, wanted };
         let step = Step::Attaching(Box::new(identified));
         let pending = Connecting { id, effect, requested: Vec::new(), step };
         self.state = State::Connecting { stale_at, pending: Box::new(pending) };
@@ -185,7 +243,7 @@ impl Session {
         id: u32,
         identified: Identified,
     ) -> Result<(), Disconnect> {
-        let Identified { user, info, expire_at, token_channels, wanted } = identified;
+        let Identified { user, info, meta, data, expire_at, token_channels, wanted } = identified;
         let client: Box<str> = self.client.to_string().into();
         let pings = self.pings == Pings::Protocol && !cx.rules.limits.ping_interval.is_zero();
         let limits = &cx.rules.limits;
@@ -193,7 +251,13 @@ impl Session {
         let result = ConnectResult {
             client: client.clone(),
             version: cx.rules.version.clone(),
-            expiry: expiry(expire_at, &cx.now),
+            // Clients are told only of what they have to do something about.
+            expiry: if cx.rules.hooks.refresh.is_some() {
+                Expiry::default()
+            } else {
+                expiry(expire_at, &cx.now)
+            },
+            data,
             ping: if pings { limits.ping_interval.as_secs() as u32 } else { 0 },
             pong: pings && self.direction == Direction::Bidirectional,
             session: address.session,
@@ -202,7 +266,7 @@ impl Session {
             ..ConnectResult::default()
         };
         let subscribing = Subscribing { id, remaining: wanted.len(), result: Box::new(result) };
-        let busy = Busy { effect: EffectId(u32::MAX), command: BusyCommand::Connect(subscribing) };
+        let busy = Busy { effect: NO_EFFECT, command: BusyCommand::Connect(subscribing), next: None };
         let info =
             ClientInfo { user: (*user).into(), client, conn_info: info, chan_info: Payload::default() };
         self.state = State::Live(Box::new(Live {
@@ -211,7 +275,9 @@ impl Session {
             subscriptions: Subscriptions::default(),
             token_channels,
             busy: Some(Box::new(busy)),
-            timers: Timers::connecting(stale_at, expire_at, &cx.now, limits),
+            timers: Timers::connecting(stale_at, expire_at, cx),
+            meta: (!meta.is_empty()).then(|| Box::new(meta)),
+            refreshing: None,
         }));
         for Wanted { channel, options, grant, since, delta } in wanted {
             let wishes = Wishes { delta, ..Wishes::default() };
@@ -242,13 +308,12 @@ impl Session {
     fn finish_connect(&mut self, cx: &Context<'_>) {
         let (pings, jitter) = (self.pings, self.jitter);
         let Some(live) = self.live_mut() else { return };
-        let Some(busy) = live
-            .busy
-            .take_if(|busy| matches!(&busy.command, BusyCommand::Connect(connect) if connect.remaining == 0))
+        let is_complete =
+            |busy: &Busy| matches!(&busy.command, BusyCommand::Connect(connect) if connect.remaining == 0);
+        let Some(BusyCommand::Connect(Subscribing { id, result, .. })) = live.take_waiting(is_complete)
         else {
             return;
         };
-        let BusyCommand::Connect(Subscribing { id, result, .. }) = busy.command else { return };
         live.timers.connected(&cx.now, &cx.rules.limits, pings, jitter);
         let channels: Vec<ChannelName> = live.subscriptions.channels().cloned().collect();
         match self.direction {
@@ -286,13 +351,17 @@ impl Session {
     }
 }
 
-/// The token's subscriptions, the personal channel, and those the client asked for and may have.
+/// The granted subscriptions, the personal channel, and those the client asked for and may have.
 fn wanted_subscriptions(
     cx: &Context<'_>,
     user: &str,
     granted: Vec<ServerSubscription>,
-    requested: Vec<Requested>,
+    requests: Requests,
 ) -> Result<Vec<Wanted>, Refusal> {
+    let (requested, are_honoured) = match requests {
+        Requests::Honoured(requested) => (requested, true),
+        Requests::Positions(requested) => (requested, false),
+    };
     let namespaces = &cx.rules.namespaces;
     let mut wanted: Vec<Wanted> = Vec::with_capacity(granted.len());
     for ServerSubscription { channel, grant } in granted {
@@ -314,10 +383,13 @@ fn wanted_subscriptions(
             (known.since, known.delta) = (since, delta);
             continue;
         }
+        if !are_honoured {
+            continue;
+        }
         let options = namespaces.options(&channel).ok_or(Disconnect::BAD_REQUEST)?;
         let is_valid =
             channel.len() <= cx.rules.limits.channel_length_max && cx.rules.client_channel(&channel).is_ok();
-        if is_valid && cx.rules.may_subscribe(&channel, options, user) {
+        if is_valid && options.subscribe_hook.is_none() && cx.rules.may_subscribe(&channel, options, user) {
             let (channel, options) = (ChannelName::new(&channel), options.clone());
             wanted.push(Wanted { channel, options, grant: SubscriptionGrant::default(), since, delta });
         }

@@ -8,8 +8,9 @@ use crate::{
     channel::{ChannelName, MapRetention, SharedPollOptions},
     hub::Activation,
     ports::{
-        ConnectionClaims, EngineError, History, HistoryFilter, HookRefusal, MapHookGrant, MapHookRequest,
-        MapState, NewEntry, NewPublication, PublishOptions, StateFilter, SubscriptionClaims, TokenError,
+        Caller, ConnectGrant, ConnectQuestion, ConnectionClaims, EmulatedHeaders, EngineError, History,
+        HistoryFilter, HookRefusal, MapHookGrant, MapHookRequest, MapState, NewEntry, NewPublication,
+        PublishGrant, PublishOptions, Refreshed, StateFilter, SubscribeGrant, SubscriptionClaims, TokenError,
     },
 };
 
@@ -146,13 +147,19 @@ pub enum Effect {
         /// What the map keeps.
         retention: MapRetention,
     },
-    /// Ask the application about a change of a map; the driver adds what it knows of the connection. →
-    /// [`Outcome::MapHookAnswered`]
-    AskMapHook {
+    /// Ask the application; the driver adds what it knows of the connection. → the outcome named with the question
+    Ask {
         /// Which hook.
         hook: Box<str>,
+        /// Who it is about, as far as the session knows.
+        caller: Box<Caller>,
         /// What is asked.
-        request: Box<MapHookRequest>,
+        question: Box<Question>,
+    },
+    /// Keep headers of the connect command for the hooks that are asked from now on. No outcome.
+    KeepHeaders {
+        /// Those that some hook may see.
+        headers: EmulatedHeaders,
     },
     /// Set a key that tells of the client, or keep it alive. No outcome.
     EnterMap {
@@ -206,6 +213,43 @@ pub enum Effect {
         /// Keys.
         keys: Vec<Box<str>>,
     },
+}
+
+/// What the application is asked about a client.
+#[derive(Debug)]
+pub enum Question {
+    /// Who it is. → [`Outcome::ConnectAnswered`]
+    Connect(ConnectQuestion),
+    /// Whether its connection may go on. → [`Outcome::RefreshAnswered`]
+    Refresh,
+    /// Whether it may subscribe. → [`Outcome::SubscribeAnswered`]
+    Subscribe {
+        /// Channel.
+        channel: ChannelName,
+        /// Data of the command.
+        data: Payload,
+    },
+    /// Whether it may publish. → [`Outcome::PublishAnswered`]
+    Publish {
+        /// Channel.
+        channel: ChannelName,
+        /// What it wants to publish.
+        data: Payload,
+    },
+    /// What a method answers. → [`Outcome::RpcAnswered`]
+    Rpc {
+        /// Method.
+        method: Box<str>,
+        /// Data of the command.
+        data: Payload,
+    },
+    /// Whether its subscription may go on. → [`Outcome::SubRefreshAnswered`]
+    SubRefresh {
+        /// Channel.
+        channel: ChannelName,
+    },
+    /// Whether it may change a map. → [`Outcome::MapHookAnswered`]
+    Map(MapHookRequest),
 }
 
 /// Keys under one signature.
@@ -278,7 +322,24 @@ pub enum Outcome {
         /// What was read.
         result: Result<Subscribed, EngineError>,
     },
-    /// Of [`Effect::AskMapHook`].
+    /// Of [`Question::Connect`]; `None` if the application does not know the client.
+    ConnectAnswered(Result<Option<Box<ConnectGrant>>, HookRefusal>),
+    /// Of [`Question::Refresh`]; `None` without a usable answer.
+    RefreshAnswered(Option<Refreshed>),
+    /// Of [`Question::Subscribe`].
+    SubscribeAnswered(Result<Box<SubscribeGrant>, HookRefusal>),
+    /// Of [`Question::Publish`].
+    PublishAnswered(Result<Box<PublishGrant>, HookRefusal>),
+    /// Of [`Question::Rpc`].
+    RpcAnswered(Result<Payload, HookRefusal>),
+    /// Of [`Question::SubRefresh`]; `None` without a usable answer.
+    SubRefreshAnswered {
+        /// Channel of the question.
+        channel: ChannelName,
+        /// The answer.
+        answer: Option<Refreshed>,
+    },
+    /// Of [`Question::Map`].
     MapHookAnswered(Result<Box<MapHookGrant>, HookRefusal>),
     /// Of [`Effect::JoinPoll`]: the epoch of the channel's versions, empty if not known yet.
     PollJoined(Epoch),

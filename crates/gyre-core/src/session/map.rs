@@ -15,8 +15,7 @@ use gyre_protocol::{
 
 use super::{
     BusyCommand, Effect, Refusal, Session,
-    connect::expiry,
-    subscribe::{Grant, negotiate},
+    subscribe::{Grant, negotiate, told_expiry},
     subscription::{Features, Subscription, SubscriptionState},
 };
 use crate::{
@@ -243,6 +242,7 @@ impl Session {
             expire_at: granted.expire_at,
             features,
             map_keys: None,
+            refreshing: None,
         };
         let jitter = self.jitter;
         let Some(live) = self.live_mut() else { return };
@@ -392,7 +392,7 @@ impl Session {
         else {
             return;
         };
-        let expiry = expiry(subscription.expire_at, &cx.now);
+        let expiry = told_expiry(subscription.expire_at, &command.channel, cx);
         let state = std::mem::replace(&mut subscription.state, SubscriptionState::Active);
         let SubscriptionState::CatchUp(catch_up) = state else { return };
         let position = history.as_ref().map(|history| history.top.clone());

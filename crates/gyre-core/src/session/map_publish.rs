@@ -5,7 +5,7 @@ use std::sync::Arc;
 use gyre_protocol::{ClientError, ClientInfo, PublishRequest};
 
 use super::{
-    BusyCommand, Effect, MapChange, Refusal, Session,
+    BusyCommand, Effect, MapChange, Question, Refusal, Session,
     subscribe::received,
     subscription::{MapKeys, MapRef, Subscription, SubscriptionState},
 };
@@ -61,8 +61,8 @@ impl Session {
         let asked = Asked { id, channel: ChannelName::new(channel), change, retention: map.retention };
         match hook {
             Some(hook) => {
-                let request = Box::new(asked.question(&live.info));
-                self.wait_for(Effect::AskMapHook { hook, request }, BusyCommand::MapHook(Box::new(asked)));
+                let question = Question::Map(asked.question());
+                self.ask(hook, question, BusyCommand::MapHook(Box::new(asked)));
                 Ok(())
             }
             None => self.change_map(asked),
@@ -75,11 +75,7 @@ impl Session {
         mut asked: Asked,
         answer: Result<Box<MapHookGrant>, HookRefusal>,
     ) -> Result<(), Refusal> {
-        let grant = answer.map_err(|refusal| match refusal {
-            HookRefusal::Error(error) => Refusal::Error(error),
-            HookRefusal::Disconnect(disconnect) => Refusal::Disconnect(disconnect),
-        })?;
-        asked.change.apply(*grant);
+        asked.change.apply(*answer?);
         self.change_map(asked)
     }
 
@@ -154,19 +150,12 @@ pub(super) struct Asked {
 }
 
 impl Asked {
-    fn question(&self, info: &ClientInfo) -> MapHookRequest {
+    fn question(&self) -> MapHookRequest {
         let (key, data) = match &self.change {
             MapChange::Publish(entry) => (entry.key.clone(), Some(entry.data.clone())),
             MapChange::Remove { key, .. } => (key.clone(), None),
         };
-        MapHookRequest {
-            client: info.client.clone(),
-            user: info.user.clone(),
-            channel: Some(self.channel.clone()),
-            key,
-            data,
-            ..MapHookRequest::default()
-        }
+        MapHookRequest { channel: self.channel.clone(), key, data }
     }
 }
 

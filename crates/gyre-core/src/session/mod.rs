@@ -1,14 +1,16 @@
 //! One client's protocol state: a plain struct driven by `handle_*` and drained by [`Session::poll_output`].
 //!
-//! Invariants: only `State::Live` knows a user and subscriptions; one command is worked on at a time, and while an
-//! effect it needs is not answered ([`Session::is_busy`]) the caller hands in no further command; the first reason to
-//! close wins. A session never reads a clock, waits, or touches a socket or the hub.
+//! Invariants: only `State::Live` knows a user and subscriptions; as many commands wait for the effects they need as
+//! [`crate::limits::Limits::concurrency`] says, and while it can be no more ([`Session::is_busy`]) the caller hands in no
+//! further command; the first reason to close wins. A session never reads a clock, waits, or touches a socket or the hub.
 //!
 //! Each command is a file of its own; this one holds state, dispatch and close.
 
+mod busy;
 mod connect;
 mod effect;
 mod history;
+mod hooks;
 mod identity;
 mod map;
 mod map_publish;
@@ -27,13 +29,15 @@ mod unsubscribe;
 use std::{collections::VecDeque, sync::Arc, time::Instant};
 
 use gyre_protocol::{
-    ClientError, ClientInfo, Command, Disconnect, Push, PushBody, Reply, ReplyBody, Request, codec::Encoding,
+    ClientError, ClientInfo, Command, Disconnect, Payload, Push, PushBody, Reply, ReplyBody, Request,
+    codec::Encoding,
 };
 
 pub use effect::*;
 pub use identity::ClientId;
 
-use crate::{channel::ChannelName, hub::Direction, rules::Context};
+use crate::{channel::ChannelName, hub::Direction, limits::Limits, rules::Context};
+use busy::{Busy, BusyCommand};
 use subscription::{Origin, Subscriptions};
 use timers::Timers;
 
@@ -110,52 +114,13 @@ struct Live {
     subscriptions: Subscriptions,
     /// Channels the connection token named: a refresh must name the same.
     token_channels: Box<[Box<str>]>,
-    /// The command that waits for its effect.
+    /// The commands that wait for their effects, the last one first.
     busy: Option<Box<Busy>>,
     timers: Timers,
-}
-
-/// The command that waits for its effect. Subscribes wait in their subscription instead, once they are granted.
-#[derive(Debug)]
-struct Busy {
-    effect: EffectId,
-    command: BusyCommand,
-}
-
-#[derive(Debug)]
-enum BusyCommand {
-    /// Server-side subscriptions are being made; no effect of its own.
-    Connect(connect::Subscribing),
-    VerifySubscribe {
-        id: u32,
-        intent: subscribe::Intent,
-    },
-    /// A granted subscribe; its subscription has the details.
-    Subscribe,
-    Publish {
-        id: u32,
-    },
-    Map(map::MapCommand),
-    MapHook(Box<map_publish::Asked>),
-    JoinPoll {
-        id: u32,
-        channel: ChannelName,
-        data: gyre_protocol::Payload,
-    },
-    Track(shared_poll::TrackCommand),
-    Presence {
-        id: u32,
-    },
-    History {
-        id: u32,
-    },
-    Refresh {
-        id: u32,
-    },
-    SubRefresh {
-        id: u32,
-        channel: ChannelName,
-    },
+    /// What the application attached to the connection, for its hooks; few have any.
+    meta: Option<Box<Payload>>,
+    /// The question whether the connection may go on, while it is not answered.
+    refreshing: Option<EffectId>,
 }
 
 /// Why a command was not carried out.
@@ -219,12 +184,12 @@ impl Session {
         matches!(&self.state, State::Live(live) if !live.is_connecting())
     }
 
-    /// True while a command waits for an effect: the caller must hand in no further command until
+    /// True while commands wait for effects and no other may run beside them: the caller must hand in none until
     /// [`Session::handle_outcome`] was called.
-    pub fn is_busy(&self) -> bool {
+    pub fn is_busy(&self, limits: &Limits) -> bool {
         match &self.state {
             State::Connecting { .. } => true,
-            State::Live(live) => live.busy.is_some(),
+            State::Live(live) => live.is_busy(limits),
             _ => false,
         }
     }
@@ -264,7 +229,7 @@ impl Session {
                 _ => Err(Disconnect::BAD_REQUEST),
             },
             State::Connecting { .. } => Err(Disconnect::SERVER_ERROR),
-            State::Live(live) if live.busy.is_some() => Err(Disconnect::SERVER_ERROR),
+            State::Live(live) if live.is_busy(&cx.rules.limits) => Err(Disconnect::SERVER_ERROR),
             State::Live(_) => self.dispatch(cx, command),
         }
     }
@@ -286,8 +251,8 @@ impl Session {
                 self.presence(cx, id, &request.channel, presence::Wanted::Stats)
             }
             Request::History(request) => self.history(cx, id, &request),
-            Request::Refresh(request) => self.refresh(id, &request.token),
-            Request::SubRefresh(request) => self.sub_refresh(id, &request),
+            Request::Refresh(request) => self.refresh(cx, id, &request.token),
+            Request::SubRefresh(request) => self.sub_refresh(cx, id, &request),
             // Spec-deviation: the reference answers `ping` with disconnect 3501 by accident.
             Request::Ping => Err(ClientError::NOT_AVAILABLE.into()),
             Request::Rpc(request) => self.rpc(cx, id, &request),
@@ -321,15 +286,45 @@ impl Session {
         if matches!(self.state, State::Connecting { .. }) {
             return self.connect_outcome(cx, effect, outcome);
         }
-        if let Outcome::Subscribed { channel, result } = outcome {
-            return self.subscribed(cx, effect, &channel, result);
-        }
+        let outcome = match outcome {
+            // No command waits for these.
+            Outcome::Subscribed { channel, result } => {
+                self.subscribed(cx, effect, &channel, result)?;
+                self.unsubscribe_held();
+                return Ok(());
+            }
+            Outcome::RefreshAnswered(answer) => return self.refresh_answered(cx, effect, answer),
+            Outcome::SubRefreshAnswered { channel, answer } => {
+                return self.sub_refresh_answered(cx, effect, &channel, answer);
+            }
+            outcome => outcome,
+        };
         let State::Live(live) = &mut self.state else { return Ok(()) };
-        let Some(busy) = live.busy.take_if(|busy| busy.effect == effect) else { return Ok(()) };
-        match (busy.command, outcome) {
+        let Some(command) = live.take_busy(effect) else { return Ok(()) };
+        self.resume(cx, command, outcome)?;
+        self.unsubscribe_held();
+        Ok(())
+    }
+
+    /// Goes on with a command whose effect is answered.
+    fn resume(&mut self, cx: &Context<'_>, command: BusyCommand, outcome: Outcome) -> Result<(), Disconnect> {
+        match (command, outcome) {
             (BusyCommand::VerifySubscribe { id, intent }, Outcome::Verified(claims)) => {
                 let outcome = self.subscribe_verified(cx, id, intent, claims);
                 self.settle(id, outcome)
+            }
+            (BusyCommand::AskSubscribe { id, intent }, Outcome::SubscribeAnswered(answer)) => {
+                let outcome = self.subscribe_answered(cx, id, intent, answer);
+                self.settle(id, outcome)
+            }
+            (BusyCommand::AskPublish(asked), Outcome::PublishAnswered(answer)) => {
+                let id = asked.id;
+                let outcome = self.publish_answered(*asked, answer);
+                self.settle(id, outcome)
+            }
+            (BusyCommand::Rpc { id }, Outcome::RpcAnswered(answer)) => {
+                let outcome = answer.map(|data| self.reply(id, ReplyBody::Rpc(data)));
+                self.settle(id, outcome.map_err(Refusal::from))
             }
             (BusyCommand::Publish { id }, Outcome::Published(result)) => {
                 self.reply(id, result.map_or_else(internal_error, |()| ReplyBody::Publish));
@@ -435,20 +430,6 @@ impl Session {
         self.next_effect = self.next_effect.wrapping_add(1);
         self.outputs.push_back(Output::Effect(id, effect));
         id
-    }
-
-    /// Makes an effect and remembers the command that waits for it.
-    fn wait_for(&mut self, effect: Effect, command: BusyCommand) {
-        let effect = self.effect(effect);
-        if let Some(live) = self.live_mut() {
-            live.busy = Some(Box::new(Busy { effect, command }));
-        }
-    }
-}
-
-impl Live {
-    fn is_connecting(&self) -> bool {
-        matches!(self.busy.as_deref(), Some(Busy { command: BusyCommand::Connect(_), .. }))
     }
 }
 

@@ -1,16 +1,25 @@
 //! The publish command.
 
-use gyre_protocol::{ClientError, Disconnect, PublishRequest};
+use gyre_protocol::{ClientError, Disconnect, Payload, PublishRequest, Tags};
 
-use super::{BusyCommand, Effect, Refusal, Session, subscribe::received};
+use super::{BusyCommand, Effect, Question, Refusal, Session, subscribe::received};
 use crate::{
-    channel::{Asker, ChannelName, SubscriptionKind},
-    ports::{NewPublication, PublishOptions},
+    channel::{Asker, ChannelName, HistoryOptions, SubscriptionKind},
+    ports::{HookRefusal, NewPublication, PublishGrant, PublishOptions},
     rules::Context,
 };
 
 /// `type` of changes of maps.
 const KIND_MAP: i32 = 1;
+
+/// A publish the application is being asked about.
+#[derive(Debug)]
+pub(super) struct Asked {
+    pub(super) id: u32,
+    channel: ChannelName,
+    data: Payload,
+    history: Option<HistoryOptions>,
+}
 
 impl Session {
     pub(super) fn publish(
@@ -33,6 +42,16 @@ impl Session {
         if !options.data_format.accepts(&data) {
             return Err(ClientError::BAD_REQUEST.into());
         }
+        if let Some(hook) = &options.publish_hook {
+            if options.kind != SubscriptionKind::Stream {
+                return Err(ClientError::NOT_AVAILABLE.into());
+            }
+            let channel = ChannelName::new(channel);
+            let question = Question::Publish { channel: channel.clone(), data: data.clone() };
+            let asked = Asked { id, channel, data, history: options.history };
+            self.ask(hook.clone(), question, BusyCommand::AskPublish(Box::new(asked)));
+            return Ok(());
+        }
         let Some(live) = self.live() else { return Ok(()) };
         let asker = Asker { user: &live.user, is_subscribed: live.subscriptions.is_active(channel) };
         if !cx.rules.may_call(options.publish, asker) {
@@ -41,15 +60,45 @@ impl Session {
         if options.kind != SubscriptionKind::Stream {
             return Err(ClientError::NOT_AVAILABLE.into());
         }
-        let info = live.subscriptions.get(channel).map_or(&live.info, |subscription| &subscription.info);
-        let publication = NewPublication { data, info: Some(info.clone()), tags: Default::default() };
         let options = PublishOptions {
             history: options.history,
             delta: options.delta_publish,
             ..PublishOptions::default()
         };
-        let channel = ChannelName::new(channel);
-        self.wait_for(Effect::Publish { channel, publication, options }, BusyCommand::Publish { id });
+        self.publish_now(id, ChannelName::new(channel), data, Tags::default(), options);
         Ok(())
+    }
+
+    /// The application has judged a publish. Whether it is a delta is its decision too.
+    pub(super) fn publish_answered(
+        &mut self,
+        asked: Asked,
+        answer: Result<Box<PublishGrant>, HookRefusal>,
+    ) -> Result<(), Refusal> {
+        let grant = *answer?;
+        let options = PublishOptions {
+            history: asked.history.filter(|_| !grant.skip_history),
+            idempotency_key: grant.idempotency_key,
+            delta: grant.delta,
+            version: grant.version,
+            version_epoch: grant.version_epoch,
+        };
+        let data = grant.data.unwrap_or(asked.data);
+        self.publish_now(asked.id, asked.channel, data, grant.tags, options);
+        Ok(())
+    }
+
+    fn publish_now(
+        &mut self,
+        id: u32,
+        channel: ChannelName,
+        data: Payload,
+        tags: Tags,
+        options: PublishOptions,
+    ) {
+        let Some(live) = self.live() else { return };
+        let info = live.subscriptions.get(&channel).map_or(&live.info, |subscription| &subscription.info);
+        let publication = NewPublication { data, info: Some(info.clone()), tags };
+        self.wait_for(Effect::Publish { channel, publication, options }, BusyCommand::Publish { id });
     }
 }

@@ -1,4 +1,4 @@
-//! The refresh command: a new token for the connection.
+//! The end of a connection's time: the refresh command with a new token, and the application's say.
 //!
 //! Spec: centrifuge `client.go` handleRefresh; centrifugo `internal/client/handler.go` OnRefresh.
 
@@ -6,15 +6,33 @@ use std::sync::Arc;
 
 use gyre_protocol::{ClientError, ClientInfo, Disconnect, ReplyBody};
 
-use super::{BusyCommand, Effect, Refusal, Session, connect::expiry, subscribe::is_past};
+use super::{BusyCommand, Effect, EffectId, Question, Refusal, Session, connect::expiry, subscribe::is_past};
 use crate::{
-    ports::{ConnectionClaims, TokenError},
+    limits::UNANSWERED_REFRESH,
+    ports::{ConnectionClaims, Prolongation, Refreshed, TokenError},
     rules::Context,
 };
 
+/// How what has expired goes on; `None` if it ends. Without a usable answer it goes on for a while: a backend that is
+/// down must not throw everybody out.
+pub(super) fn prolongation(answer: Option<Refreshed>, cx: &Context<'_>) -> Option<Prolongation> {
+    let unix_seconds = (cx.now.unix_ms / 1000) as i64;
+    match answer {
+        Some(Refreshed::Expired) => None,
+        Some(Refreshed::Prolonged(prolongation)) => {
+            let expire_at = Some(prolongation.expire_at).filter(|&at| at > 0);
+            (!is_past(expire_at, cx)).then_some(*prolongation)
+        }
+        None => {
+            let expire_at = unix_seconds + UNANSWERED_REFRESH.as_secs() as i64;
+            Some(Prolongation { expire_at, ..Prolongation::default() })
+        }
+    }
+}
+
 impl Session {
-    pub(super) fn refresh(&mut self, id: u32, token: &str) -> Result<(), Refusal> {
-        if token.is_empty() {
+    pub(super) fn refresh(&mut self, cx: &Context<'_>, id: u32, token: &str) -> Result<(), Refusal> {
+        if token.is_empty() || cx.rules.hooks.refresh.is_some() {
             return Err(Disconnect::BAD_REQUEST.into());
         }
         self.wait_for(Effect::Authenticate { token: token.into() }, BusyCommand::Refresh { id });
@@ -54,8 +72,46 @@ impl Session {
             live.info = Arc::new(ClientInfo { conn_info: claims.info.clone(), ..(*live.info).clone() });
         }
         // Spec-deviation: the reference leaves the old deadline armed when the new token has no expiry.
-        live.timers.expire(expire_at, &cx.now, &cx.rules.limits);
+        live.timers.expire(expire_at, cx);
+        live.attach_meta(claims.meta);
         self.reply(id, ReplyBody::Refresh(expiry(expire_at, &cx.now)));
+        Ok(())
+    }
+
+    /// The connection has expired: it ends, unless the application prolongs it.
+    ///
+    /// # Errors
+    /// 3005 where no hook is to be asked.
+    pub(super) fn expired(&mut self, cx: &Context<'_>) -> Result<(), Disconnect> {
+        let hook = cx.rules.hooks.refresh.clone().ok_or(Disconnect::EXPIRED)?;
+        let question = self.question(hook, Question::Refresh);
+        let effect = self.effect(question);
+        let Some(live) = self.live_mut() else { return Ok(()) };
+        live.timers.expire(None, cx);
+        live.refreshing = Some(effect);
+        Ok(())
+    }
+
+    /// The application has judged the connection.
+    ///
+    /// # Errors
+    /// 3005 if it does not go on.
+    pub(super) fn refresh_answered(
+        &mut self,
+        cx: &Context<'_>,
+        effect: EffectId,
+        answer: Option<Refreshed>,
+    ) -> Result<(), Disconnect> {
+        let Some(live) = self.live_mut() else { return Ok(()) };
+        if live.refreshing.take_if(|asked| *asked == effect).is_none() {
+            return Ok(());
+        }
+        let prolongation = prolongation(answer, cx).ok_or(Disconnect::EXPIRED)?;
+        if !prolongation.info.is_empty() {
+            live.info = Arc::new(ClientInfo { conn_info: prolongation.info, ..(*live.info).clone() });
+        }
+        live.attach_meta(prolongation.meta);
+        live.timers.expire(Some(prolongation.expire_at).filter(|&at| at > 0), cx);
         Ok(())
     }
 }

@@ -1,19 +1,21 @@
-//! The rpc command. Without a backend only the built-in ping has an answer.
+//! The rpc command: the built-in ping, and methods of the application.
 
-use gyre_protocol::{ClientError, Payload, ReplyBody, RpcRequest};
+use gyre_protocol::{Payload, ReplyBody, RpcRequest};
 
-use super::{Refusal, Session};
+use super::{BusyCommand, Question, Refusal, Session, subscribe::received};
 use crate::rules::Context;
 
 impl Session {
     pub(super) fn rpc(&mut self, cx: &Context<'_>, id: u32, request: &RpcRequest<'_>) -> Result<(), Refusal> {
-        match cx.rules.rpc_ping.as_deref() {
-            None => Err(ClientError::NOT_AVAILABLE.into()),
-            Some(ping) if *ping == *request.method => {
-                self.reply(id, ReplyBody::Rpc(Payload::default()));
-                Ok(())
-            }
-            Some(_) => Err(ClientError::METHOD_NOT_FOUND.into()),
+        let rules = &cx.rules.rpc;
+        if rules.ping.as_deref().is_some_and(|ping| *ping == *request.method) {
+            self.reply(id, ReplyBody::Rpc(Payload::default()));
+            return Ok(());
         }
+        let hook = rules.hook(&request.method)?.into();
+        let data = received(self.encoding, &request.data);
+        let question = Question::Rpc { method: request.method.as_ref().into(), data };
+        self.ask(hook, question, BusyCommand::Rpc { id });
+        Ok(())
     }
 }

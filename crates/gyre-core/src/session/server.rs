@@ -70,7 +70,7 @@ impl Session {
         if !refresh.info.is_empty() {
             live.info = Arc::new(ClientInfo { conn_info: refresh.info, ..(*live.info).clone() });
         }
-        live.timers.expire(expire_at, &cx.now, &cx.rules.limits);
+        live.timers.expire(expire_at, cx);
         self.push(None, PushBody::Refresh(expiry(expire_at, &cx.now)));
         Ok(())
     }

@@ -10,7 +10,7 @@ use hashbrown::HashMap;
 use super::{
     BusyCommand, Effect, Refusal, Session, TrackBatch,
     connect::expiry,
-    subscribe::Grant,
+    subscribe::{Grant, told_expiry},
     subscription::{Features, Subscription, SubscriptionState},
 };
 use crate::{
@@ -81,6 +81,7 @@ impl Session {
             expire_at: granted.expire_at,
             features: Features::default(),
             map_keys: None,
+            refreshing: None,
         };
         live.subscriptions.insert(channel.clone(), subscription);
         let data = granted.grant.data;
@@ -108,7 +109,7 @@ impl Session {
             live.timers.start_tick(&cx.now, &cx.rules.limits, jitter);
         }
         let delta = self.tracked_mut(channel).is_some_and(|tracked| tracked.delta);
-        let expiry = expiry(expire_at, &cx.now);
+        let expiry = told_expiry(expire_at, channel, cx);
         let result = SubscribeResult { kind: KIND_SHARED_POLL, expiry, delta, ..result };
         self.reply(id, ReplyBody::Subscribe(Box::new(result)));
     }

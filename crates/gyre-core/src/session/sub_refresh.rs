@@ -1,25 +1,34 @@
-//! The sub_refresh command: a new token for a subscription.
+//! The end of a subscription's time: the sub_refresh command with a new token, and the application's say.
 //!
 //! Spec: centrifuge `client.go` handleSubRefresh; centrifugo `internal/client/handler.go` OnSubRefresh.
 
 use std::sync::Arc;
 
-use gyre_protocol::{ClientError, ClientInfo, Disconnect, ReplyBody, SubRefreshRequest, SubRefreshResult};
+use gyre_protocol::{
+    ClientError, ClientInfo, Disconnect, PushBody, ReplyBody, SubRefreshRequest, SubRefreshResult,
+    Unsubscribe,
+};
 
 use super::{
-    BusyCommand, Effect, Refusal, Session,
+    BusyCommand, Effect, EffectId, Refusal, Session,
     connect::expiry,
+    refresh::prolongation,
     shared_poll::{REFRESH_TRACK, REFRESH_UNTRACK},
     subscribe::is_past,
 };
 use crate::{
     channel::ChannelName,
-    ports::{SubscriptionClaims, TokenError},
+    ports::{Refreshed, SubscriptionClaims, TokenError},
     rules::Context,
 };
 
 impl Session {
-    pub(super) fn sub_refresh(&mut self, id: u32, request: &SubRefreshRequest<'_>) -> Result<(), Refusal> {
+    pub(super) fn sub_refresh(
+        &mut self,
+        cx: &Context<'_>,
+        id: u32,
+        request: &SubRefreshRequest<'_>,
+    ) -> Result<(), Refusal> {
         if request.channel.is_empty() {
             return Err(Disconnect::BAD_REQUEST.into());
         }
@@ -32,6 +41,10 @@ impl Session {
             REFRESH_TRACK => return self.track(id, request),
             REFRESH_UNTRACK => return self.untrack(id, request),
             _ => {}
+        }
+        let options = cx.rules.namespaces.options(&request.channel);
+        if options.is_some_and(|options| options.sub_refresh_hook.is_some()) {
+            return Err(Disconnect::BAD_REQUEST.into());
         }
         if request.token.is_empty() || request.kind != 0 {
             return Err(ClientError::BAD_REQUEST.into());
@@ -77,6 +90,38 @@ impl Session {
         }
         let result = SubRefreshResult { expiry: expiry(expire_at, &cx.now), items: Vec::new() };
         self.reply(id, ReplyBody::SubRefresh(result));
+        Ok(())
+    }
+
+    /// The application has judged a subscription that expired.
+    ///
+    /// # Errors
+    /// 3006 if a server-side subscription does not go on.
+    pub(super) fn sub_refresh_answered(
+        &mut self,
+        cx: &Context<'_>,
+        effect: EffectId,
+        channel: &ChannelName,
+        answer: Option<Refreshed>,
+    ) -> Result<(), Disconnect> {
+        let Some(live) = self.live_mut() else { return Ok(()) };
+        let Some(subscription) = live.subscriptions.get_mut(channel) else { return Ok(()) };
+        if subscription.refreshing.take_if(|asked| *asked == effect).is_none() {
+            return Ok(());
+        }
+        let Some(prolongation) = prolongation(answer, cx) else {
+            if subscription.features.is_server_side {
+                return Err(Disconnect::SUBSCRIPTION_EXPIRED);
+            }
+            self.drop_subscription(channel);
+            self.push(Some(channel), PushBody::Unsubscribe(Unsubscribe::EXPIRED));
+            return Ok(());
+        };
+        subscription.expire_at = Some(prolongation.expire_at).filter(|&at| at > 0);
+        if !prolongation.info.is_empty() {
+            let info = ClientInfo { chan_info: prolongation.info, ..(*live.info).clone() };
+            subscription.info = Arc::new(info);
+        }
         Ok(())
     }
 }

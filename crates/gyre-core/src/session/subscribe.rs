@@ -5,13 +5,13 @@
 use std::sync::Arc;
 
 use gyre_protocol::{
-    ClientError, ClientInfo, Disconnect, Epoch, Payload, Publication, PushBody, ReplyBody, StreamPosition,
-    SubscribeRequest, SubscribeResult,
+    ClientError, ClientInfo, Disconnect, Epoch, Expiry, Payload, Publication, PushBody, ReplyBody,
+    StreamPosition, SubscribeRequest, SubscribeResult,
 };
 
 use super::{
-    BusyCommand, Effect, EffectId, Origin, Output, Refusal, Session, StreamPart, StreamRead, SubscribeEffect,
-    Subscribed,
+    BusyCommand, Effect, EffectId, Origin, Output, Question, Refusal, Session, StreamPart, StreamRead,
+    SubscribeEffect, Subscribed,
     connect::expiry,
     map::MapRequest,
     shared_poll::KIND_SHARED_POLL,
@@ -23,15 +23,15 @@ use crate::{
     delta,
     filter::{Filter, InvalidFilter},
     hub::{Activation, Delta},
-    ports::{EngineError, SubscriptionClaims, SubscriptionGrant, TokenError},
+    ports::{EngineError, HookRefusal, SubscribeGrant, SubscriptionClaims, SubscriptionGrant, TokenError},
     rules::Context,
     stream::is_recovered,
 };
 
-/// What a client asked for, kept while its token is verified.
+/// What a client asked for, kept while its token is verified or the application is asked.
 #[derive(Debug)]
 pub(super) struct Intent {
-    channel: ChannelName,
+    pub(super) channel: ChannelName,
     since: Option<StreamPosition>,
     wishes: Wishes,
     filter: Result<Option<Box<Filter>>, InvalidFilter>,
@@ -117,6 +117,14 @@ impl Session {
             self.wait_for(Effect::Verify { token }, BusyCommand::VerifySubscribe { id, intent });
             return Ok(());
         }
+        if let Some(hook) = &options.subscribe_hook
+            && !cx.rules.is_user_limited(&intent.channel, &options)
+        {
+            let data = received(self.encoding, &request.data);
+            let question = Question::Subscribe { channel: intent.channel.clone(), data };
+            self.ask(hook.clone(), question, BusyCommand::AskSubscribe { id, intent });
+            return Ok(());
+        }
         let Some(live) = self.live() else { return Ok(()) };
         if !cx.rules.may_subscribe(&intent.channel, &options, &live.user) {
             return Err(ClientError::PERMISSION_DENIED.into());
@@ -176,11 +184,11 @@ impl Session {
         if channel.len() > cx.rules.limits.channel_length_max {
             return Err(ClientError::BAD_REQUEST.into());
         }
-        let subscriptions = self.live().map(|live| &live.subscriptions);
-        if subscriptions.is_some_and(|s| s.contains(channel)) {
+        let Some(live) = self.live() else { return Err(Disconnect::SERVER_ERROR.into()) };
+        if live.subscriptions.contains(channel) || live.is_subscribing(channel) {
             return Err(ClientError::ALREADY_SUBSCRIBED.into());
         }
-        if subscriptions.is_some_and(|s| s.len() >= cx.rules.limits.channel_limit) {
+        if live.subscriptions.len() + live.wanted_channels().count() >= cx.rules.limits.channel_limit {
             return Err(ClientError::LIMIT_EXCEEDED.into());
         }
         let options = cx.rules.client_channel(channel)?.clone();
@@ -208,14 +216,41 @@ impl Session {
         if *claims.channel != *intent.channel || !self.is_bearer(&claims, &live.user) {
             return Err(Disconnect::INVALID_TOKEN.into());
         }
-        let expire_at = claims.expire_at.filter(|&at| at > 0);
+        self.begin_granted(cx, id, intent, claims.grant, claims.expire_at)
+    }
+
+    /// The application has judged a subscribe. It decides about recovery and joins as well: what the client wished for
+    /// does not count.
+    pub(super) fn subscribe_answered(
+        &mut self,
+        cx: &Context<'_>,
+        id: u32,
+        mut intent: Intent,
+        answer: Result<Box<SubscribeGrant>, HookRefusal>,
+    ) -> Result<(), Refusal> {
+        let SubscribeGrant { expire_at, grant } = *answer?;
+        let Wishes { delta, channel_compaction, .. } = intent.wishes;
+        intent.wishes = Wishes { delta, channel_compaction, ..Wishes::default() };
+        self.begin_granted(cx, id, intent, grant, Some(expire_at))
+    }
+
+    /// Makes a subscription that a token or the application grants.
+    fn begin_granted(
+        &mut self,
+        cx: &Context<'_>,
+        id: u32,
+        intent: Intent,
+        grant: SubscriptionGrant,
+        expire_at: Option<i64>,
+    ) -> Result<(), Refusal> {
+        let expire_at = expire_at.filter(|&at| at > 0);
         if is_past(expire_at, cx) {
             return Err(ClientError::EXPIRED.into());
         }
         let options = cx.rules.namespaces.options(&intent.channel).ok_or(ClientError::UNKNOWN_CHANNEL)?;
         let grant = Grant {
             options: options.clone(),
-            grant: claims.grant,
+            grant,
             expire_at,
             since: intent.since,
             wishes: intent.wishes,
@@ -274,7 +309,7 @@ impl Session {
         let effect = self.effect(Effect::Subscribe { channel: channel.clone(), request });
         let is_client_side = matches!(origin, Origin::Command { .. });
         let result = SubscribeResult {
-            expiry: if is_client_side { expiry(expire_at, &cx.now) } else { Default::default() },
+            expiry: if is_client_side { told_expiry(expire_at, &channel, cx) } else { Default::default() },
             recoverable: features.recoverable,
             positioned: features.positioned,
             data: grant.data,
@@ -302,11 +337,12 @@ impl Session {
                 positioned: features.positioned,
             },
             map_keys: None,
+            refreshing: None,
         };
         let Some(live) = self.live_mut() else { return };
         live.subscriptions.insert(channel, subscription);
         if is_client_side {
-            live.busy = Some(Box::new(super::Busy { effect, command: BusyCommand::Subscribe }));
+            live.wait(effect, BusyCommand::Subscribe);
         }
     }
 
@@ -319,6 +355,8 @@ impl Session {
         outcome: Result<Subscribed, EngineError>,
     ) -> Result<(), Disconnect> {
         let Some(live) = self.live_mut() else { return Ok(()) };
+        // Also where the application has ended the subscription meanwhile.
+        live.take_busy(effect);
         let Some(subscription) = live.subscriptions.get_mut(channel) else { return Ok(()) };
         let SubscriptionState::Pending(pending) = &mut subscription.state else { return Ok(()) };
         if pending.effect != effect {
@@ -334,7 +372,6 @@ impl Session {
             self.connect_subscribed(cx, channel, result);
             return Ok(());
         }
-        live.busy = live.busy.take().filter(|busy| busy.effect != effect);
         match origin {
             Origin::Command { id } if is_rejected => {
                 self.drop_subscription(channel);
@@ -496,6 +533,15 @@ fn kind_of(kind: SubscriptionKind) -> i32 {
         SubscriptionKind::MapClients => 2,
         SubscriptionKind::MapUsers => 3,
         SubscriptionKind::SharedPoll => KIND_SHARED_POLL,
+    }
+}
+
+/// The expiry of a subscription as far as its client has to do something about it.
+pub(super) fn told_expiry(expire_at: Option<i64>, channel: &str, cx: &Context<'_>) -> Expiry {
+    let options = cx.rules.namespaces.options(channel);
+    match options.is_some_and(|options| options.sub_refresh_hook.is_some()) {
+        true => Expiry::default(),
+        false => expiry(expire_at, &cx.now),
     }
 }
 

@@ -27,6 +27,8 @@ pub(crate) struct Subscription {
     pub(crate) features: Features,
     /// Keys it has in maps; few have any.
     pub(crate) map_keys: Option<Box<MapKeys>>,
+    /// The question whether it may go on, while it is not answered.
+    pub(crate) refreshing: Option<EffectId>,
 }
 
 /// Where a subscriber has keys while it is there.
@@ -140,6 +142,11 @@ impl Subscriptions {
 
     pub(crate) fn contains(&self, channel: &str) -> bool {
         self.0.contains_key(channel)
+    }
+
+    pub(crate) fn is_pending(&self, channel: &str) -> bool {
+        let state = self.0.get(channel).map(|subscription| &subscription.state);
+        matches!(state, Some(SubscriptionState::Pending(_)))
     }
 
     pub(crate) fn is_active(&self, channel: &str) -> bool {

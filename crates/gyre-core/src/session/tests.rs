@@ -13,6 +13,7 @@ use crate::{
     rules::{Now, Rules},
 };
 
+mod hooks;
 mod keyed;
 
 /// A session, its rules, a clock that moves only when told, and an application that answers every effect as the test
@@ -27,9 +28,16 @@ struct Script {
     attached: Attached,
     map_state: MapState,
     track: Result<Vec<Option<i64>>, TokenError>,
+    /// What the application answers, in turn; where nothing is left it takes its time.
+    answers: VecDeque<Outcome>,
+    /// What it was asked.
+    asked: Vec<Asked>,
     /// Effects that had no answer, by name.
     effects: Vec<String>,
 }
+
+/// What the application was asked: which effect and hook, about whom, what.
+struct Asked(EffectId, Box<str>, Box<crate::ports::Caller>, Box<Question>);
 
 const START: u64 = 1_700_000_000_000;
 
@@ -81,6 +89,8 @@ impl Script {
             attached: Attached::Yes,
             map_state: MapState::default(),
             track: Err(TokenError::Expired),
+            answers: VecDeque::new(),
+            asked: Vec::new(),
             effects: Vec::new(),
         }
     }
@@ -116,6 +126,11 @@ impl Script {
             };
             let name = format!("{effect:?}").split([' ', '{']).next().unwrap_or("").to_owned();
             let outcome = match effect {
+                Effect::Ask { hook, caller, question } => {
+                    self.asked.push(Asked(id, hook, caller, question));
+                    let Some(answer) = self.answers.pop_front() else { continue };
+                    answer
+                }
                 Effect::Authenticate { .. } => Outcome::Authenticated(self.claims.clone().map(Box::new)),
                 Effect::Attach { .. } => Outcome::Attached(self.attached),
                 Effect::Verify { .. } => Outcome::Verified(self.subscription.clone().map(Box::new)),

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use gyre_protocol::{Disconnect, PushBody, Unsubscribe};
 
-use super::{Effect, Output, Pings, Session, State, subscription::SubscriptionState};
+use super::{Effect, Output, Pings, Question, Session, State, subscription::SubscriptionState};
 use crate::{
     channel::ChannelName,
     hub::Direction,
@@ -28,9 +28,9 @@ pub(super) struct Timers {
 }
 
 impl Timers {
-    pub(super) fn connecting(stale_at: Instant, expire_at: Option<i64>, now: &Now, limits: &Limits) -> Self {
+    pub(super) fn connecting(stale_at: Instant, expire_at: Option<i64>, cx: &Context<'_>) -> Self {
         let mut timers = Self { stale_at: Some(stale_at), ..Self::default() };
-        timers.expire(expire_at, now, limits);
+        timers.expire(expire_at, cx);
         timers
     }
 
@@ -42,10 +42,16 @@ impl Timers {
         }
     }
 
-    pub(super) fn expire(&mut self, expire_at: Option<i64>, now: &Now, limits: &Limits) {
+    /// Sets or ends the expiry. Clients have some time to refresh after it; the application is asked at once.
+    pub(super) fn expire(&mut self, expire_at: Option<i64>, cx: &Context<'_>) {
+        let (now, rules) = (&cx.now, cx.rules);
+        let grace = match rules.hooks.refresh {
+            Some(_) => Duration::ZERO,
+            None => rules.limits.expired_close_delay,
+        };
         self.expire_at = expire_at.map(|at| {
             let left_ms = at.saturating_mul(1000).saturating_sub(now.unix_ms as i64).max(0) as u64;
-            now.instant + Duration::from_millis(left_ms).min(EXPIRY_MAX) + limits.expired_close_delay
+            now.instant + Duration::from_millis(left_ms).min(EXPIRY_MAX) + grace
         });
     }
 
@@ -97,7 +103,8 @@ impl Session {
         if is_due(timers.stale_at) {
             return Err(Disconnect::STALE);
         }
-        if is_due(timers.expire_at) {
+        let has_expired = is_due(timers.expire_at);
+        if has_expired && cx.rules.hooks.refresh.is_none() {
             return Err(Disconnect::EXPIRED);
         }
         if is_due(timers.pong_by) {
@@ -109,6 +116,9 @@ impl Session {
                 timers.pong_by = Some(now + cx.rules.limits.pong_timeout);
             }
             self.outputs.push_back(Output::Ping);
+        }
+        if has_expired {
+            self.expired(cx)?;
         }
         if let State::Live(live) = &mut self.state
             && is_due(live.timers.tick_at)
@@ -130,13 +140,14 @@ impl Session {
         }
     }
 
-    /// Renews presence, has positions checked and ends subscriptions that expired.
+    /// Renews presence, has positions checked and ends subscriptions that expired, or asks the application about them.
     fn tick(&mut self, cx: &Context<'_>) -> Result<(), Disconnect> {
         let grace = cx.rules.limits.expired_sub_close_delay.as_secs() as i64;
         let unix_seconds = (cx.now.unix_ms / 1000) as i64;
         let Some(live) = self.live_mut() else { return Ok(()) };
         let mut effects = Vec::new();
         let (mut expired, mut abandoned) = (Vec::<ChannelName>::new(), Vec::<ChannelName>::new());
+        let mut asked = Vec::<(ChannelName, Box<str>)>::new();
         let mut is_needed = false;
         for (channel, subscription) in live.subscriptions.iter_mut() {
             if let SubscriptionState::Polled(tracked) = &mut subscription.state {
@@ -146,7 +157,14 @@ impl Session {
                 }
             }
             is_needed |= subscription.needs_tick();
-            if subscription.expire_at.is_some_and(|at| unix_seconds > at.saturating_add(grace)) {
+            let hook = subscription
+                .expire_at
+                .and_then(|at| Some((at, cx.rules.namespaces.options(channel)?.sub_refresh_hook.as_ref()?)));
+            if let Some((at, hook)) = hook {
+                if unix_seconds >= at && subscription.refreshing.is_none() {
+                    asked.push((channel.clone(), hook.clone()));
+                }
+            } else if subscription.expire_at.is_some_and(|at| unix_seconds > at.saturating_add(grace)) {
                 if subscription.features.is_server_side {
                     return Err(Disconnect::SUBSCRIPTION_EXPIRED);
                 }
@@ -176,6 +194,14 @@ impl Session {
         }
         for effect in effects {
             self.effect(effect);
+        }
+        for (channel, hook) in asked {
+            let question = self.question(hook, Question::SubRefresh { channel: channel.clone() });
+            let effect = self.effect(question);
+            if let Some(subscription) = self.live_mut().and_then(|live| live.subscriptions.get_mut(&channel))
+            {
+                subscription.refreshing = Some(effect);
+            }
         }
         for channel in abandoned {
             self.drop_subscription(&channel);

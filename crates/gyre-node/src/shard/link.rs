@@ -1,7 +1,9 @@
 //! What a transport gives a shard for one connection.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
-use gyre_core::{hub::WireForm, session::Pings};
+use gyre_core::{hub::WireForm, ports::ConnectionHeaders, session::Pings};
 use gyre_protocol::Disconnect;
 use tokio::sync::oneshot;
 
@@ -116,8 +118,17 @@ pub struct ConnectionOptions {
     pub announces_disconnect: bool,
     /// Who checks the peer's liveness.
     pub pings: Pings,
+    /// What the request that opened it said.
+    pub opening: OpeningRequest,
+}
+
+/// What the request that opened a connection said of it.
+#[derive(Clone, Debug, Default)]
+pub struct OpeningRequest {
     /// User named by a trusted header.
-    pub header_user: Option<Box<str>>,
+    pub user: Option<Box<str>>,
+    /// Headers that some hook may see.
+    pub headers: Option<Arc<ConnectionHeaders>>,
 }
 
 /// What came of handing in a command.

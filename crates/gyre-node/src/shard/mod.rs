@@ -27,7 +27,7 @@ use std::{
 use bytes::Bytes;
 use gyre_protocol::{Command, Disconnect};
 
-pub use link::{Commands, ConnectionOptions, Fed, Flushed, Link, TransportKind};
+pub use link::{Commands, ConnectionOptions, Fed, Flushed, Link, OpeningRequest, TransportKind};
 pub use queue::Queue;
 pub use simulated::SimulatedShard;
 pub use state::ShardSnapshot;

@@ -13,7 +13,7 @@ use bytes::Bytes;
 use gyre_core::{
     channel::ChannelName,
     hub::{Hub, KeyedHub, Outbox, Place, Slot, WireForm},
-    ports::ChannelEvent,
+    ports::{ChannelEvent, ConnectionHeaders, EmulatedHeaders},
     rules::{self, Now, Rules},
     session::{ClientId, Session, SessionAddress, SessionOptions},
 };
@@ -75,6 +75,8 @@ pub(crate) struct Connection {
     armed: u64,
     /// Waits for the session to take the next command.
     idle_waker: Option<Waker>,
+    /// What hooks may see of its headers, if anything.
+    pub(crate) headers: Option<Arc<ConnectionHeaders>>,
 }
 
 /// How far a connection is.
@@ -155,7 +157,7 @@ impl ShardState {
                 encoding: options.form.encoding,
                 pings: options.pings,
                 jitter: rand::random(),
-                header_user: options.header_user,
+                header_user: options.opening.user,
                 direction: options.form.direction,
                 address: options.transport.has_session_address().then(|| self.new_address(options.transport)),
             },
@@ -175,6 +177,7 @@ impl ShardState {
             link,
             armed: u64::MAX,
             idle_waker: None,
+            headers: options.opening.headers,
         });
         self.counters.accepted[options.transport as usize] += 1;
         let slot = slot as Slot;
@@ -238,7 +241,9 @@ impl ShardState {
 
     fn fed(&mut self, id: ConnectionId) -> Fed {
         match self.connections.get_mut(id) {
-            Some(Connection { phase: Phase::Open, session, .. }) if session.is_busy() => Fed::Busy,
+            Some(Connection { phase: Phase::Open, session, .. }) if session.is_busy(&self.rules.limits) => {
+                Fed::Busy
+            }
             Some(Connection { phase: Phase::Open, .. }) => Fed::Open,
             _ => Fed::Over,
         }
@@ -301,7 +306,7 @@ impl ShardState {
         }
         self.settle_deliveries();
         if let Some(connection) = self.connections.slots.get_mut(slot as usize)
-            && (connection.phase != Phase::Open || !connection.session.is_busy())
+            && (connection.phase != Phase::Open || !connection.session.is_busy(&self.rules.limits))
             && let Some(waker) = connection.idle_waker.take()
         {
             waker.wake();
@@ -496,6 +501,11 @@ impl Connection {
             Encoding::Json => "json",
             Encoding::Protobuf => "protobuf",
         }
+    }
+
+    /// Keeps what a connect command said instead of headers.
+    pub(crate) fn keep_headers(&mut self, emulated: EmulatedHeaders) {
+        Arc::make_mut(self.headers.get_or_insert_default()).emulated = emulated;
     }
 
     fn flush(&mut self) -> Flushed {

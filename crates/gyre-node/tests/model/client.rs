@@ -132,7 +132,7 @@ impl Client {
             },
             announces_disconnect: true,
             pings: Pings::Protocol,
-            header_user: None,
+            opening: Default::default(),
         };
         let id = local.open(options, Box::new(WireLink(wire.clone())));
         self.connection = Some(Connection {

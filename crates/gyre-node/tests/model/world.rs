@@ -113,6 +113,7 @@ impl World {
             maps: memory.clone(),
             presence: memory,
             authenticator: Arc::new(NoApplication),
+            hooks: Arc::new(NoApplication),
             map_hooks: Arc::new(NoApplication),
             polls: Arc::new(NoApplication),
         };

@@ -22,7 +22,7 @@ use serde::{
 };
 use serde_json::value::RawValue;
 
-use super::jwt::null_is_default;
+use crate::json::null_is_default;
 
 /// Claims that every token has, whatever its kind.
 ///
@@ -166,12 +166,12 @@ impl GrantClaims<'_> {
 }
 
 impl Audience {
-    /// True if one of the audiences satisfies the test.
-    pub(super) fn any(&self, test: impl Fn(&str) -> bool) -> bool {
-        match self {
-            Self::One(audience) => test(audience),
-            Self::Many(audiences) => audiences.iter().any(|audience| test(audience)),
-        }
+    pub(super) fn iter(&self) -> impl Iterator<Item = &str> {
+        let (one, many) = match self {
+            Self::One(audience) => (Some(&**audience), &[][..]),
+            Self::Many(audiences) => (None, &**audiences),
+        };
+        one.into_iter().chain(many.iter().map(|audience| &**audience))
     }
 }
 

@@ -4,10 +4,7 @@ use std::borrow::Cow;
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use gyre_core::ports::TokenError;
-use serde::{
-    Deserialize,
-    de::{DeserializeOwned, IgnoredAny},
-};
+use serde::{Deserialize, de::IgnoredAny};
 
 /// Longest token accepted, in bytes; a longer one is invalid. Bounds all memory a token can claim: every decoded part
 /// and collection is smaller than the text it came from.
@@ -33,6 +30,9 @@ pub(super) struct Header<'h> {
     /// Signature algorithm; names are case-sensitive.
     #[serde(borrow)]
     pub(super) alg: Cow<'h, str>,
+    /// Names the key, where there are several.
+    #[serde(borrow, default)]
+    pub(super) kid: Option<Cow<'h, str>>,
     crit: Option<IgnoredAny>,
 }
 
@@ -113,13 +113,4 @@ fn object<'j, T: Deserialize<'j>>(json: &'j [u8]) -> Result<T, JwtError> {
         return Err(JwtError::NotObject);
     }
     Ok(serde_json::from_slice(json)?)
-}
-
-/// For serde: `null` counts as absent.
-pub(super) fn null_is_default<'de, D, T>(deserializer: D) -> Result<T, D::Error>
-where
-    D: serde::Deserializer<'de>,
-    T: DeserializeOwned + Default,
-{
-    Ok(Option::deserialize(deserializer)?.unwrap_or_default())
 }

@@ -44,6 +44,9 @@ pub enum KeyError {
         /// What the certificate reader says.
         reason: rustls::Error,
     },
+    /// Published keys cannot be fetched over TLS.
+    #[error("jwks_public_endpoint: cannot set up TLS: {0}")]
+    Tls(#[from] crate::hooks::ClientTlsError),
     /// The key is none of RSA with 2,048 to 8,192 bits.
     #[error("rsa_public_key: not an RSA key of 2048 to 8192 bits")]
     Rsa,
@@ -83,13 +86,13 @@ struct HmacSecret {
     valid_until: Option<i64>,
 }
 
-struct RsaKey {
+pub(super) struct RsaKey {
     sha256: ParsedPublicKey,
     sha384: ParsedPublicKey,
     sha512: ParsedPublicKey,
 }
 
-struct EcdsaKey {
+pub(super) struct EcdsaKey {
     /// The one algorithm that belongs to the key's curve.
     algorithm: &'static str,
     key: ParsedPublicKey,
@@ -108,24 +111,13 @@ impl KeySet {
 
     pub(super) fn set_rsa(&mut self, pem: &str) -> Result<(), KeyError> {
         let spki = public_key("rsa_public_key", pem)?;
-        // Verifying would refuse a key of another size, but only token by token.
-        PublicEncryptingKey::from_der(&spki).map_err(|_| KeyError::Rsa)?;
-        let key = |algorithm| ParsedPublicKey::new(algorithm, &spki).map_err(|_| KeyError::Rsa);
-        self.rsa = Some(RsaKey {
-            sha256: key(&RSA_PKCS1_2048_8192_SHA256)?,
-            sha384: key(&RSA_PKCS1_2048_8192_SHA384)?,
-            sha512: key(&RSA_PKCS1_2048_8192_SHA512)?,
-        });
+        self.rsa = Some(RsaKey::new(&spki).ok_or(KeyError::Rsa)?);
         Ok(())
     }
 
     pub(super) fn set_ecdsa(&mut self, pem: &str) -> Result<(), KeyError> {
         let spki = public_key("ecdsa_public_key", pem)?;
-        // A key is accepted for its own curve only, so the first that takes it is the right one.
-        let key = CURVES.iter().find_map(|&(algorithm, curve)| {
-            ParsedPublicKey::new(curve, &spki).ok().map(|key| EcdsaKey { algorithm, key })
-        });
-        self.ecdsa = Some(key.ok_or(KeyError::Ecdsa)?);
+        self.ecdsa = Some(EcdsaKey::new(&spki).ok_or(KeyError::Ecdsa)?);
         Ok(())
     }
 
@@ -155,14 +147,49 @@ impl KeySet {
             "HS256" => hmac(|key| &key.sha256),
             "HS384" => hmac(|key| &key.sha384),
             "HS512" => hmac(|key| &key.sha512),
-            "RS256" => public(self.rsa.as_ref().map(|key| &key.sha256)),
-            "RS384" => public(self.rsa.as_ref().map(|key| &key.sha384)),
-            "RS512" => public(self.rsa.as_ref().map(|key| &key.sha512)),
-            "ES256" | "ES384" | "ES512" => {
-                public(self.ecdsa.as_ref().filter(|key| key.algorithm == algorithm).map(|key| &key.key))
-            }
+            "RS256" | "RS384" | "RS512" => public(self.rsa.as_ref().and_then(|key| key.of(algorithm))),
+            "ES256" | "ES384" | "ES512" => public(self.ecdsa.as_ref().and_then(|key| key.of(algorithm))),
             _ => Err(SignatureError::UnknownAlgorithm),
         }
+    }
+}
+
+impl RsaKey {
+    /// A key from its SubjectPublicKeyInfo (DER); `None` if it is none of a size that is accepted.
+    pub(super) fn new(spki: &[u8]) -> Option<Self> {
+        // Verifying would refuse a key of another size, but only token by token.
+        PublicEncryptingKey::from_der(spki).ok()?;
+        let key = |algorithm| ParsedPublicKey::new(algorithm, spki).ok();
+        Some(Self {
+            sha256: key(&RSA_PKCS1_2048_8192_SHA256)?,
+            sha384: key(&RSA_PKCS1_2048_8192_SHA384)?,
+            sha512: key(&RSA_PKCS1_2048_8192_SHA512)?,
+        })
+    }
+
+    /// The key for an algorithm, if it is one of RSA.
+    pub(super) fn of(&self, algorithm: &str) -> Option<&ParsedPublicKey> {
+        match algorithm {
+            "RS256" => Some(&self.sha256),
+            "RS384" => Some(&self.sha384),
+            "RS512" => Some(&self.sha512),
+            _ => None,
+        }
+    }
+}
+
+impl EcdsaKey {
+    /// A key from its SubjectPublicKeyInfo (DER) or its uncompressed point; `None` if it is on no curve that is known.
+    pub(super) fn new(key: &[u8]) -> Option<Self> {
+        // A key is accepted for its own curve only, so the first that takes it is the right one.
+        CURVES.iter().find_map(|&(algorithm, curve)| {
+            ParsedPublicKey::new(curve, key).ok().map(|key| Self { algorithm, key })
+        })
+    }
+
+    /// The key for an algorithm, if it is the one of its curve.
+    pub(super) fn of(&self, algorithm: &str) -> Option<&ParsedPublicKey> {
+        (self.algorithm == algorithm).then_some(&self.key)
     }
 }
 

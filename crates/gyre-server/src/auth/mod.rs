@@ -5,11 +5,13 @@
 //! prepared is prepared when the verifier is built, so that verifying allocates the decoded token and what the claims
 //! keep, and nothing else.
 //!
-//! What a verdict means for a connection (which error, which disconnect) is decided by the session, not here. Keys
-//! fetched from a JWKS endpoint are not supported yet; they would be a second source of keys beside [`keys::KeySet`],
-//! asked between decoding and checking, and are the reason for [`Answer`].
+//! Keys may also be published ([`jwks`]): where one has to be fetched first, the answer comes later.
+//!
+//! What a verdict means for a connection (which error, which disconnect) is decided by the session, not here.
 
 mod claims;
+mod jwk;
+mod jwks;
 mod jwt;
 mod keys;
 mod token;
@@ -39,6 +41,12 @@ pub struct Verifiers {
     pub track: TrackKeys,
 }
 
+impl Verifiers {
+    fn of_subscriptions(&self) -> &TokenVerifier {
+        self.subscription.as_ref().unwrap_or(&self.connection)
+    }
+}
+
 /// The [`Authenticator`] of the server: verifies tokens with keys that a reload replaces as a whole.
 pub struct TokenAuthenticator(ArcSwap<Verifiers>);
 
@@ -54,23 +62,49 @@ impl TokenAuthenticator {
     }
 }
 
+impl TokenAuthenticator {
+    /// Verifies at once, or after the token's key was fetched.
+    fn verify<C: Send + 'static>(
+        &self,
+        token: &str,
+        verifier: fn(&Verifiers) -> &TokenVerifier,
+        verify: impl FnOnce(&TokenVerifier, &str) -> Result<C, TokenError> + Send + 'static,
+    ) -> Answer<Result<C, TokenError>> {
+        let verifiers = self.0.load();
+        if !verifier(&verifiers).needs_preparation(token) {
+            return Answer::Ready(verify(verifier(&verifiers), token));
+        }
+        let (verifiers, token) = (arc_swap::Guard::into_inner(verifiers), token.to_owned());
+        Answer::Later(Box::pin(async move {
+            verifier(&verifiers).prepare(&token).await;
+            verify(verifier(&verifiers), &token)
+        }))
+    }
+}
+
 impl Authenticator for TokenAuthenticator {
     fn connection(&self, token: &str, now: f64) -> Answer<Result<ConnectionClaims, TokenError>> {
-        let claims = self.0.load().connection.connection(token, now);
-        if let Err(error) = &claims {
-            tracing::debug!(%error, "connection token refused");
-        }
-        Answer::Ready(claims)
+        self.verify(
+            token,
+            |verifiers| &verifiers.connection,
+            move |verifier, token| {
+                let claims = verifier.connection(token, now);
+                if let Err(error) = &claims {
+                    tracing::debug!(%error, "connection token refused");
+                }
+                claims
+            },
+        )
     }
 
     fn subscription(&self, token: &str, now: f64) -> Answer<Result<SubscriptionClaims, TokenError>> {
-        let verifiers = self.0.load();
-        let verifier = verifiers.subscription.as_ref().unwrap_or(&verifiers.connection);
-        let claims = verifier.subscription(token, now);
-        if let Err(error) = &claims {
-            tracing::debug!(%error, "subscription token refused");
-        }
-        Answer::Ready(claims)
+        self.verify(token, Verifiers::of_subscriptions, move |verifier, token| {
+            let claims = verifier.subscription(token, now);
+            if let Err(error) = &claims {
+                tracing::debug!(%error, "subscription token refused");
+            }
+            claims
+        })
     }
 
     fn track(&self, request: TrackRequest<'_>, now: i64) -> Result<Option<i64>, TokenError> {

@@ -18,6 +18,8 @@ use serde_json::{Value, json};
 use super::*;
 use crate::{config::TokenOptions, secret::Secret};
 
+mod published;
+
 const NOW: f64 = 1_800_000_000.25;
 const SECRET: &str = "secret";
 

@@ -1,14 +1,15 @@
 //! Verifies tokens, in the one order of checks.
 
-use std::{borrow::Cow, collections::HashMap};
+use std::{borrow::Cow, collections::HashMap, time::Instant};
 
 use gyre_core::ports::{ConnectionClaims, SubscriptionClaims, TokenError};
-use regex::Regex;
+use regex::{Captures, Regex};
 use serde_json::value::RawValue;
 
 use super::{
     claims::{Audience, ConnectionToken, GrantClaims, RegisteredClaims, SubscriptionToken},
-    jwt::Jwt,
+    jwks::{Jwks, KeyName, Lookup},
+    jwt::{Header, Jwt},
     keys::{KeyError, KeySet, SignatureError},
 };
 use crate::config::TokenOptions;
@@ -21,9 +22,15 @@ enum ClaimRule {
     Pattern(Regex),
 }
 
+/// Where keys come from. Published ones are used alone: configured ones do not count beside them.
+enum Keys {
+    Configured(Box<KeySet>),
+    Published(Box<Jwks>),
+}
+
 /// Verifies tokens against one set of keys and rules.
 pub struct TokenVerifier {
-    keys: KeySet,
+    keys: Keys,
     audience: Option<ClaimRule>,
     issuer: Option<ClaimRule>,
     user_id_claim: Option<String>,
@@ -38,21 +45,11 @@ impl TokenVerifier {
     /// # Errors
     /// If a configured key cannot be used.
     pub fn new(options: TokenOptions) -> Result<Self, KeyError> {
-        let mut keys = KeySet::default();
-        // An empty secret is no secret: anybody could sign with it.
-        let valid_until = Some(options.hmac_previous_secret_key_valid_until).filter(|&until| until != 0);
-        let secrets = [(options.hmac_secret_key, None), (options.hmac_previous_secret_key, valid_until)];
-        for (secret, valid_until) in secrets.iter().filter(|(secret, _)| !secret.expose().is_empty()) {
-            keys.add_hmac(secret.expose(), *valid_until);
-        }
-        if !options.rsa_public_key.is_empty() {
-            keys.set_rsa(&options.rsa_public_key)?;
-        }
-        if !options.ecdsa_public_key.is_empty() {
-            keys.set_ecdsa(&options.ecdsa_public_key)?;
-        }
         Ok(Self {
-            keys,
+            keys: match &*options.jwks_public_endpoint {
+                "" => Keys::Configured(Box::new(configured(&options)?)),
+                endpoint => Keys::Published(Box::new(Jwks::new(endpoint)?)),
+            },
             audience: ClaimRule::new(options.audience, options.audience_regex),
             issuer: ClaimRule::new(options.issuer, options.issuer_regex),
             user_id_claim: Some(options.user_id_claim).filter(|claim| !claim.is_empty()),
@@ -60,6 +57,21 @@ impl TokenVerifier {
             refuses_anonymous: options.disallow_anonymous,
             leeway: options.leeway.as_secs_f64(),
         })
+    }
+
+    /// True if the token can be verified only after [`Self::prepare`].
+    pub fn needs_preparation(&self, token: &str) -> bool {
+        self.missing_key(token).is_some()
+    }
+
+    /// Fetches the key of a token, where keys are published and it is not there yet. Then the token can be verified.
+    ///
+    /// # Cancel safety
+    /// Dropping the future leaves the keys as they were.
+    pub async fn prepare(&self, token: &str) {
+        if let Some((jwks, name)) = self.missing_key(token) {
+            jwks.fetch(&name).await;
+        }
     }
 
     /// Verifies a connection token. `now` is Unix time in seconds.
@@ -108,24 +120,86 @@ impl TokenVerifier {
         registered: &RegisteredClaims<'_>,
         now: f64,
     ) -> Result<(), TokenError> {
-        let issuer = registered.iss.as_deref().unwrap_or("");
-        if let Some(rule @ ClaimRule::Pattern(_)) = &self.issuer {
-            rule.check_issuer(issuer)?;
-        }
-        if let Some(rule @ ClaimRule::Pattern(_)) = &self.audience {
-            rule.check_audience(&registered.aud)?;
-        }
-        let header = jwt.header()?;
-        if !self.skips_signature {
-            self.keys.verify(&header.alg, jwt.signed(), jwt.signature(), now)?;
-        }
+        self.check_patterns(registered)?;
+        self.check_signature(jwt, registered, now)?;
         if let Some(rule @ ClaimRule::Exact(_)) = &self.audience {
             rule.check_audience(&registered.aud)?;
         }
         if let Some(rule @ ClaimRule::Exact(_)) = &self.issuer {
-            rule.check_issuer(issuer)?;
+            rule.check_issuer(registered.iss.as_deref().unwrap_or(""))?;
         }
         Ok(())
+    }
+
+    /// The part of [`Self::check_origin`] that may say where the key is.
+    fn check_patterns(&self, registered: &RegisteredClaims<'_>) -> Result<(), TokenError> {
+        if let Some(rule @ ClaimRule::Pattern(_)) = &self.issuer {
+            rule.check_issuer(registered.iss.as_deref().unwrap_or(""))?;
+        }
+        if let Some(rule @ ClaimRule::Pattern(_)) = &self.audience {
+            rule.check_audience(&registered.aud)?;
+        }
+        Ok(())
+    }
+
+    /// The key that has to be fetched before it can be told whether the token is valid.
+    fn missing_key(&self, token: &str) -> Option<(&Jwks, KeyName)> {
+        let Keys::Published(jwks) = &self.keys else { return None };
+        if self.skips_signature {
+            return None;
+        }
+        let jwt = Jwt::parse(token).ok()?;
+        let registered: RegisteredClaims<'_> = jwt.claims().ok()?;
+        self.check_patterns(&registered).ok()?;
+        let name = self.key_name(jwks, &jwt.header().ok()?, &registered).ok()?;
+        jwks.is_missing(&name).then_some((jwks, name))
+    }
+
+    /// The key a token names, and where it is published: the URL may depend on what patterns find in the claims.
+    fn key_name(
+        &self,
+        jwks: &Jwks,
+        header: &Header<'_>,
+        registered: &RegisteredClaims<'_>,
+    ) -> Result<KeyName, TokenError> {
+        let kid = header.kid.as_deref().filter(|kid| !kid.is_empty());
+        let kid = kid.ok_or_else(|| invalid("it names no key (kid)"))?.into();
+        let issuer = self.issuer.as_ref().and_then(|rule| rule.captures(registered.iss.as_deref()?));
+        let audience = self
+            .audience
+            .as_ref()
+            .and_then(|rule| registered.aud.iter().find_map(|audience| rule.captures(audience)));
+        let value = |name: &str| {
+            let found = issuer.iter().chain(&audience).find_map(|captures| captures.name(name));
+            found.map(|found| found.as_str())
+        };
+        let url = jwks.url(value).ok_or_else(|| invalid("its claims name no endpoint of keys"))?;
+        Ok(KeyName { url, kid })
+    }
+
+    fn check_signature(
+        &self,
+        jwt: &Jwt<'_>,
+        registered: &RegisteredClaims<'_>,
+        now: f64,
+    ) -> Result<(), TokenError> {
+        let header = jwt.header()?;
+        if self.skips_signature {
+            return Ok(());
+        }
+        let jwks = match &self.keys {
+            Keys::Configured(keys) => {
+                return Ok(keys.verify(&header.alg, jwt.signed(), jwt.signature(), now)?);
+            }
+            Keys::Published(jwks) => jwks,
+        };
+        match jwks.find(&self.key_name(jwks, &header, registered)?, Instant::now()) {
+            Lookup::Found(key) => Ok(key.verify(&header.alg, jwt.signed(), jwt.signature())?),
+            Lookup::Unknown => Err(invalid("its key is not published")),
+            Lookup::Unavailable | Lookup::Missing => {
+                Err(TokenError::Unverifiable { reason: "the published keys are not available".into() })
+            }
+        }
     }
 
     /// Both ends are exclusive: a token that expires now has expired.
@@ -150,6 +224,24 @@ impl TokenVerifier {
     }
 }
 
+/// The keys of a configuration.
+fn configured(options: &TokenOptions) -> Result<KeySet, KeyError> {
+    let mut keys = KeySet::default();
+    // An empty secret is no secret: anybody could sign with it.
+    let valid_until = Some(options.hmac_previous_secret_key_valid_until).filter(|&until| until != 0);
+    let secrets = [(&options.hmac_secret_key, None), (&options.hmac_previous_secret_key, valid_until)];
+    for (secret, valid_until) in secrets.iter().filter(|(secret, _)| !secret.expose().is_empty()) {
+        keys.add_hmac(secret.expose(), *valid_until);
+    }
+    if !options.rsa_public_key.is_empty() {
+        keys.set_rsa(&options.rsa_public_key)?;
+    }
+    if !options.ecdsa_public_key.is_empty() {
+        keys.set_ecdsa(&options.ecdsa_public_key)?;
+    }
+    Ok(keys)
+}
+
 impl ClaimRule {
     /// The configuration allows only one of the two.
     fn new(exact: String, pattern: Option<Regex>) -> Option<Self> {
@@ -164,12 +256,20 @@ impl ClaimRule {
         }
     }
 
+    /// What the groups of a pattern find.
+    fn captures<'v>(&self, value: &'v str) -> Option<Captures<'v>> {
+        match self {
+            Self::Exact(_) => None,
+            Self::Pattern(pattern) => pattern.captures(value),
+        }
+    }
+
     fn check_issuer(&self, issuer: &str) -> Result<(), TokenError> {
         if self.accepts(issuer) { Ok(()) } else { Err(invalid("it is of another issuer")) }
     }
 
     fn check_audience(&self, audience: &Audience) -> Result<(), TokenError> {
-        if audience.any(|audience| self.accepts(audience)) {
+        if audience.iter().any(|audience| self.accepts(audience)) {
             return Ok(());
         }
         Err(invalid("it is for another audience"))

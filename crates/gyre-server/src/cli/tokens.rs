@@ -74,7 +74,7 @@ pub(super) fn generate(
 /// # Errors
 /// Why it is not valid.
 pub(super) fn check_connection(resolved: &Resolved, token: &str) -> Result<String, String> {
-    let verifier = verifier(&resolved.connection_token)?;
+    let verifier = verifier(&resolved.connection_token, token)?;
     let claims = verifier.connection(token, now().as_secs_f64()).map_err(|error| refusal(token, &error))?;
     let user = match &*claims.user {
         "" => "anonymous user".to_owned(),
@@ -88,7 +88,7 @@ pub(super) fn check_connection(resolved: &Resolved, token: &str) -> Result<Strin
 /// # Errors
 /// Why it is not valid.
 pub(super) fn check_subscription(resolved: &Resolved, token: &str) -> Result<String, String> {
-    let verifier = verifier(subscription_options(resolved))?;
+    let verifier = verifier(subscription_options(resolved), token)?;
     let claims = verifier.subscription(token, now().as_secs_f64()).map_err(|error| refusal(token, &error))?;
     let user = match &*claims.user {
         "" => "anonymous user".to_owned(),
@@ -102,8 +102,14 @@ fn subscription_options(resolved: &Resolved) -> &TokenOptions {
     resolved.subscription_token.as_ref().unwrap_or(&resolved.connection_token)
 }
 
-fn verifier(options: &TokenOptions) -> Result<TokenVerifier, String> {
-    TokenVerifier::new(options.clone()).map_err(|error| error.to_string())
+/// A verifier that has fetched the token's key, where keys are published.
+fn verifier(options: &TokenOptions, token: &str) -> Result<TokenVerifier, String> {
+    let verifier = TokenVerifier::new(options.clone()).map_err(|error| error.to_string())?;
+    if verifier.needs_preparation(token) {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        runtime.map_err(|error| error.to_string())?.block_on(verifier.prepare(token));
+    }
+    Ok(verifier)
 }
 
 /// Names what the token says of itself beside the cause: most often it is the wrong one.

@@ -8,7 +8,7 @@
 use serde_json::{Map, Value};
 
 use super::{
-    Environment, Warning,
+    Environment, Warning, flat_hooks,
     read::Findings,
     schema::{self, Key, Kind},
     source,
@@ -230,19 +230,21 @@ pub(super) fn translate(tree: &mut Value, environment: &Environment, findings: &
             None => {}
         }
     }
-    for (name, path, mut value) in moved {
+    for (name, path, value) in &moved {
+        let (path, mut value) = (path.as_str(), value.clone());
         findings.warnings.push(Warning::new(format!("\"{name}\" is now written \"{path}\"")));
         if name == "tls_autocert_host_whitelist"
             && let Value::String(hosts) = &value
         {
             value = hosts.split(',').map(|host| Value::from(host.trim())).collect();
         }
-        place(tree, &path, value, &name, findings);
+        place(tree, path, value, name, findings);
         // In the old layout an endpoint, or a broker's name, was its own switch.
-        let switch = match &*name {
+        let switch = match &**name {
             "proxy_connect_endpoint" => "client.proxy.connect.enabled",
             "proxy_refresh_endpoint" => "client.proxy.refresh.enabled",
             "proxy_rpc_endpoint" => "rpc.without_namespace.proxy_enabled",
+            "rpc_proxy_name" => "rpc.without_namespace.proxy_enabled",
             "broker" => "broker.enabled",
             _ => continue,
         };
@@ -255,6 +257,7 @@ pub(super) fn translate(tree: &mut Value, environment: &Environment, findings: &
         findings.warnings.push(Warning::new(format!("the environment's {name} is now \"{path}\"")));
     }
     translate_namespaces(tree);
+    flat_hooks::translate(tree, moved.iter().map(|(name, ..)| &**name), findings);
 }
 
 /// Puts an old key's value in its new place, unless the new form is there.

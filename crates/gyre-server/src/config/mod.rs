@@ -7,6 +7,8 @@
 pub mod duration;
 mod env;
 mod flat;
+mod flat_hooks;
+mod hooks;
 mod read;
 mod resolve;
 pub mod schema;

@@ -16,25 +16,25 @@ use gyre_core::{
     },
     hub::{Deflate, WINDOW_BITS_MAX},
     limits::Limits,
-    ports::HookRefusal,
     rules::{ConnectRules, PersonalChannel, Rules},
 };
 use gyre_h3::Dialects;
-use gyre_protocol::{ClientError, Disconnect};
+use gyre_protocol::Disconnect;
 use gyre_transport::{
     http::OriginPolicy,
     streaming::{self, grpc},
     websocket::Compression,
 };
 use hashbrown::HashMap;
-use http::{StatusCode, Uri};
+use http::StatusCode;
 use regex::Regex;
 
-use super::{Section, duration, read::Findings};
-use crate::{
-    hooks::{Target, Targets},
-    secret::Secret,
+use super::{
+    Section, duration,
+    hooks::{self, hook_of, target_name},
+    read::Findings,
 };
+use crate::{hooks::Targets, secret::Secret};
 
 /// Options for each part of the server.
 #[derive(Clone, Debug)]
@@ -124,6 +124,7 @@ pub struct TokenOptions {
     pub hmac_secret_key: Secret<String>,
     pub hmac_previous_secret_key: Secret<String>,
     pub hmac_previous_secret_key_valid_until: i64,
+    pub jwks_public_endpoint: String,
     pub rsa_public_key: String,
     pub ecdsa_public_key: String,
     pub audience: String,
@@ -259,7 +260,7 @@ pub(super) fn resolve(raw: &Section, findings: &mut Findings) -> Option<Resolved
         connection_token: token(client.object("token"), client),
         subscription_token: subscription_token.bool("enabled").then(|| token(subscription_token, client)),
         track: track(raw.object("shared_poll")),
-        hooks: hooks(raw),
+        hooks: hooks::targets(raw, findings),
         origins: resolve_origins(client.list("allowed_origins")),
         user_header: non_empty(client.text("user_id_http_header")).map(Into::into),
         api: api(raw.object("http_api")),
@@ -348,17 +349,7 @@ fn tls(section: &Section, path: &str, findings: &mut Findings) -> Option<Pem> {
         findings.problem(path, "cert_pem and key_pem are needed", "name the files of certificate and key");
         return None;
     }
-    let mut read = |name: &str| match pem(section.text(name)) {
-        Ok(pem) => Some(pem),
-        Err(message) => {
-            findings.problem(
-                &format!("{path}.{name}"),
-                message,
-                "give PEM, its base64, or the path of a PEM file",
-            );
-            None
-        }
-    };
+    let mut read = |name: &str| read_pem(section, path, name, findings);
     let (certificates, key) = (read("cert_pem"), read("key_pem"));
     let client_authorities = non_empty(section.text("client_ca_pem")).and_then(|_| read("client_ca_pem"));
     let pem = Pem { certificates: certificates?, key: Secret::new(key?), client_authorities };
@@ -369,6 +360,23 @@ fn tls(section: &Section, path: &str, findings: &mut Findings) -> Option<Pem> {
         return None;
     }
     Some(pem)
+}
+
+/// The PEM a key gives; a problem if it gives none.
+pub(super) fn read_pem(
+    section: &Section,
+    path: &str,
+    name: &str,
+    findings: &mut Findings,
+) -> Option<Vec<u8>> {
+    match pem(section.text(name)) {
+        Ok(pem) => Some(pem),
+        Err(message) => {
+            let fix = "give PEM, its base64, or the path of a PEM file";
+            findings.problem(&format!("{path}.{name}"), message, fix);
+            None
+        }
+    }
 }
 
 /// PEM as text, as base64 of text, or in a file.
@@ -393,7 +401,6 @@ fn pem(given: &str) -> Result<Vec<u8>, String> {
 fn rules(raw: &Section) -> Rules {
     let (client, channel) = (raw.object("client"), raw.object("channel"));
     let personal = client.object("subscribe_to_user_personal_channel");
-    let rpc_ping = raw.at("rpc.ping");
     Rules {
         limits: Limits {
             poll_concurrency: raw.object("shared_poll").size("concurrency_limit"),
@@ -412,7 +419,8 @@ fn rules(raw: &Section) -> Rules {
                 client.object("connect_code_to_unidirectional_disconnect"),
             ),
         },
-        rpc_ping: rpc_ping.bool("enabled").then(|| rpc_ping.text("method").into()),
+        rpc: hooks::rpc_rules(raw.object("rpc")),
+        hooks: hooks::hook_rules(raw),
         version: VERSION.into(),
     }
 }
@@ -448,6 +456,7 @@ fn limits(client: &Section, channel: &Section) -> Limits {
         connection_limit: client.size("connection_limit"),
         connection_rate_limit: client.size("connection_rate_limit"),
         user_connection_limit: client.size("user_connection_limit"),
+        concurrency: client.size("concurrency"),
         ..Limits::default()
     }
 }
@@ -521,6 +530,9 @@ fn options(options: &Section, channel: &Section) -> ChannelOptions {
             "binary" => DataFormat::Binary,
             _ => DataFormat::NonEmpty,
         },
+        subscribe_hook: hook_of(options, "subscribe", "subscribe"),
+        publish_hook: hook_of(options, "publish", "publish"),
+        sub_refresh_hook: hook_of(options, "sub_refresh", "sub_refresh"),
         map: map(options),
         shared_poll: shared_poll(options),
         clients_presence_prefix: options.text("map_clients_presence_channel_prefix").into(),
@@ -571,12 +583,8 @@ fn map(options: &Section) -> Option<MapOptions> {
         retention,
         publish: rights("publish"),
         remove: rights("remove"),
-        publish_hook: map
-            .bool("publish_proxy_enabled")
-            .then(|| target_name(map.text("publish_proxy_name"), "map_publish")),
-        remove_hook: map
-            .bool("remove_proxy_enabled")
-            .then(|| target_name(map.text("remove_proxy_name"), "map_remove")),
+        publish_hook: hook_of(map, "publish", "map_publish"),
+        remove_hook: hook_of(map, "remove", "map_remove"),
         client_key: match map.text("client_key") {
             "client_id" => ClientKey::ClientId,
             "user_id" => ClientKey::UserId,
@@ -621,59 +629,6 @@ fn shared_poll(options: &Section) -> Option<Arc<SharedPollOptions>> {
     }))
 }
 
-/// The hook a channel option refers to: one of `proxies`, or the default one of its kind. The slash stands in no name.
-fn target_name(name: &str, kind: &str) -> Box<str> {
-    match name {
-        "" | "default" => format!("default/{kind}").into(),
-        name => name.into(),
-    }
-}
-
-/// Where hooks are called over HTTP.
-fn hooks(raw: &Section) -> Targets {
-    let defaults = raw.at("channel.proxy");
-    let kinds = ["map_publish", "map_remove", "shared_poll_refresh"];
-    let defaults = kinds.map(|kind| (format!("default/{kind}"), defaults.object(kind)));
-    let named = raw.objects("proxies").iter().map(|proxy| (proxy.text("name").to_owned(), proxy));
-    let targets = defaults.into_iter().chain(named);
-    targets.filter_map(|(name, proxy)| Some((name.into(), target(proxy)?))).collect()
-}
-
-/// `None` if it is not called over HTTP.
-fn target(proxy: &Section) -> Option<Target> {
-    let endpoint: Uri = proxy.text("endpoint").parse().ok()?;
-    endpoint.scheme_str().filter(|scheme| matches!(*scheme, "http" | "https"))?;
-    let headers = proxy.object("http").map("static_headers").iter();
-    let headers = headers.filter_map(|(name, value)| Some((name.parse().ok()?, value.parse().ok()?)));
-    let transforms = proxy.object("http").objects("status_to_code_transforms").iter();
-    Some(Target {
-        endpoint,
-        timeout: proxy.duration("timeout"),
-        headers: headers.collect(),
-        is_binary: proxy.bool("binary_encoding"),
-        transforms: transforms.filter_map(transform).collect(),
-    })
-}
-
-/// What a client is told when a backend answers with a status.
-fn transform(transform: &Section) -> Option<(StatusCode, HookRefusal)> {
-    let status = StatusCode::from_u16(u16::try_from(transform.int("status_code")).ok()?).ok()?;
-    let (error, disconnect) = (transform.object("to_error"), transform.object("to_disconnect"));
-    let code = |section: &Section| u32::try_from(section.int("code")).ok().filter(|&code| code > 0);
-    let refusal = match (code(error), code(disconnect)) {
-        (Some(code), _) => HookRefusal::Error(ClientError {
-            code,
-            message: error.text("message").to_owned().into(),
-            temporary: error.bool("temporary"),
-        }),
-        (None, Some(code)) => {
-            HookRefusal::Disconnect(Disconnect { code, reason: disconnect.text("reason").to_owned().into() })
-        }
-        (None, None) => return None,
-    };
-    Some((status, refusal))
-}
-
 /// A duration, or `None` within for a negative one. `None` if it is no duration.
 pub(super) fn catch_up_timeout(text: &str) -> Option<Option<Duration>> {
     let timeout = match text.strip_prefix('-') {
@@ -689,6 +644,7 @@ fn token(token: &Section, client: &Section) -> TokenOptions {
         hmac_secret_key: Secret::new(token.text("hmac_secret_key").into()),
         hmac_previous_secret_key: Secret::new(token.text("hmac_previous_secret_key").into()),
         hmac_previous_secret_key_valid_until: token.int("hmac_previous_secret_key_valid_until"),
+        jwks_public_endpoint: token.text("jwks_public_endpoint").into(),
         rsa_public_key: token.text("rsa_public_key").into(),
         ecdsa_public_key: token.text("ecdsa_public_key").into(),
         audience: token.text("audience").into(),

@@ -75,8 +75,8 @@ const CODE_AND_REASON: &[Key] = &[key("code", Int, ""), key("reason", Text, "")]
 
 const PROXY_HTTP: &[Key] = &[
     key("tls", Object(TLS), ""),
-    key("static_headers", Map, ""),
-    key("status_to_code_transforms", Objects(STATUS_TRANSFORM), ""),
+    about("static_headers", Map, "", "headers of every call"),
+    about("status_to_code_transforms", Objects(STATUS_TRANSFORM), "", "statuses that stand for an answer"),
 ];
 
 const PROXY_GRPC: &[Key] = &[
@@ -92,13 +92,13 @@ macro_rules! proxy {
     ($($first:expr),*) => {
         &[
             $($first,)*
-            key("endpoint", Text, ""),
-            key("timeout", Duration, "1s"),
-            key("http_headers", List, ""),
+            about("endpoint", Text, "", "URL of the backend: http:// or https://"),
+            about("timeout", Duration, "1s", "of a whole call"),
+            about("http_headers", List, "", "headers of the client's request that are passed on"),
             key("grpc_metadata", List, ""),
-            key("emulated_headers", List, ""),
-            key("binary_encoding", Bool, ""),
-            key("include_connection_meta", Bool, ""),
+            about("emulated_headers", List, "", "headers in the connect command that are passed on"),
+            about("binary_encoding", Bool, "", "data in base64, as b64data"),
+            about("include_connection_meta", Bool, "", "meta of the connection is sent as well"),
             key("http", Object(PROXY_HTTP), ""),
             key("grpc", Object(PROXY_GRPC), ""),
         ]
@@ -116,7 +116,7 @@ const TOKEN: &[Key] = &[
     key("hmac_previous_secret_key_valid_until", Int, ""),
     key("rsa_public_key", Text, ""),
     key("ecdsa_public_key", Text, ""),
-    key("jwks_public_endpoint", Text, ""),
+    about("jwks_public_endpoint", Text, "", "URL of published keys; the other keys do not count then"),
     key("audience", Text, ""),
     key("audience_regex", Text, ""),
     key("issuer", Text, ""),

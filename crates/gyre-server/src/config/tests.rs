@@ -226,24 +226,126 @@ fn misspelt_keys_are_hinted_at() {
 fn what_is_not_available_is_told() {
     let loaded = load_tree(json!({
         "grpc_api": {"enabled": true},
-        "client": {"token": {"jwks_public_endpoint": "https://keys"}, "proxy": {"connect": {"enabled": true, "endpoint": "http://a"}}},
     }));
     let warnings: Vec<_> = loaded.unwrap().warnings.into_iter().map(|warning| warning.message).collect();
     let keys: Vec<_> = warnings.iter().filter_map(|message| message.split(' ').next()).collect();
+    assert_eq!(keys, ["grpc_api.enabled"]);
+    let over_grpc = load_tree(json!({
+        "channel": {
+            "proxy": {"subscribe": {"endpoint": "grpc://a:1"}, "publish": {"endpoint": "grpc://unused:1"}},
+            "namespaces": [
+                {"name": "chat", "subscribe_proxy_enabled": true},
+                {"name": "stream", "subscribe_stream_proxy_enabled": true, "subscribe_stream_proxy_name": "a.b"},
+            ],
+        },
+        "proxies": [{"name": "a.b", "endpoint": "b:1"}],
+    }));
+    let expected =
+        ["channel.proxy.subscribe.endpoint", "channel.namespaces[stream].subscribe_stream_proxy_enabled"];
+    assert_eq!(paths(over_grpc), expected);
+}
+
+/// A hook that is asked must be there and be usable: each problem has the path of its key.
+#[test]
+fn hooks_must_be_usable() {
+    let loaded = load_tree(json!({
+        "client": {"proxy": {"connect": {"enabled": true, "endpoint": "http://a", "timeout": "0s"}}},
+        "rpc": {"without_namespace": {"proxy_enabled": true}, "namespaces": [
+            {"name": "math", "proxy_enabled": true, "proxy_name": "other"},
+            {"name": "bad", "proxy_enabled": true, "proxy_name": "broken"},
+        ]},
+        "channel": {"proxy": {"publish": {"timeout": "0s"}}, "without_namespace": {"subscribe_proxy_enabled": true}},
+        "proxies": [{
+            "name": "broken", "endpoint": "http://", "http": {"static_headers": {"a b": "c"}},
+        }, {
+            "name": "headers", "endpoint": "http://a", "http_headers": ["a b"],
+        }],
+    }));
     assert_eq!(
-        keys,
-        ["grpc_api.enabled", "client.proxy.connect.enabled", "client.token.jwks_public_endpoint"]
+        paths(loaded),
+        [
+            "client.proxy.connect.timeout",
+            "channel.proxy.subscribe.endpoint",
+            "rpc.proxy.endpoint",
+            "rpc.namespaces[0].proxy_name",
+            "proxies[0].endpoint",
+        ]
     );
-    let hooks = load_tree(json!({"channel": {
-        "proxy": {"subscribe": {"endpoint": "http://a"}},
-        "namespaces": [{"name": "chat", "subscribe_proxy_enabled": true}],
-    }}));
-    assert_eq!(paths(hooks), ["channel.namespaces[chat].subscribe_proxy_enabled"]);
-    let open = load_tree(json!({"client": {
-        "allow_anonymous_connect_without_token": true,
-        "proxy": {"connect": {"enabled": true, "endpoint": "http://a"}},
-    }}));
-    assert_eq!(paths(open), ["client.proxy.connect.enabled"]);
+    let headers =
+        |proxy: serde_json::Value| paths(load_tree(json!({"client": {"proxy": {"connect": proxy}}})));
+    let broken = json!({
+        "enabled": true, "endpoint": "http://a", "http_headers": ["a b"], "emulated_headers": ["ä"],
+        "http": {"static_headers": {"a b": "c"}, "tls": {"enabled": true, "server_ca_pem": "nowhere", "key_pem": "-----BEGIN"}},
+    });
+    let at = |key: &str| format!("client.proxy.connect.{key}");
+    assert_eq!(
+        headers(broken),
+        ["http.static_headers", "http_headers", "emulated_headers", "http.tls.server_ca_pem", "http.tls"]
+            .map(at)
+    );
+}
+
+/// Hooks of the flat layout: each is asked where it was, and sees what it saw. Named ones were their own switches.
+///
+/// Spec: centrifugal.dev, "Migrating to v6", proxies
+#[test]
+fn hooks_of_the_flat_layout_are_asked() {
+    let load = |flat: serde_json::Value| load_text("json", &flat.to_string());
+    let flat = load(json!({
+        "proxy_connect_endpoint": "http://connect", "proxy_http_headers": ["X-A"], "proxy_binary_encoding": true,
+        "proxy_static_http_headers": {"x-s": "1"}, "proxy_include_connection_meta": true,
+        "refresh_proxy_name": "named", "rpc_proxy_name": "named", "subscribe_proxy_name": "named",
+        "proxies": [{"name": "named", "endpoint": "http://named", "static_http_headers": {"x-n": "2"}}],
+        "namespaces": [{"name": "chat", "publish_proxy_name": "named"}, {"name": "free"}],
+        "rpc_namespaces": [{"name": "math", "rpc_proxy_name": "named"}, {"name": "none"}],
+    }));
+    let resolved = flat.unwrap().resolved;
+    let rules = &resolved.rules;
+    assert_eq!(rules.hooks.connect.as_deref(), Some("default/connect"));
+    assert_eq!(&*rules.hooks.emulated_headers, ["x-a".into()]);
+    let (connect, refresh) = (&resolved.hooks["default/connect"], &resolved.hooks["default/refresh"]);
+    assert!(connect.is_binary && connect.includes_meta && connect.http_headers == ["x-a"]);
+    assert!(connect.static_headers.contains_key("x-s"));
+    assert_eq!(refresh.endpoint, "http://named/");
+    assert!(refresh.static_headers.contains_key("x-n") && !refresh.is_binary);
+    assert_eq!(rules.namespaces.without_namespace.subscribe_hook.as_deref(), Some("named"));
+    assert_eq!(rules.namespaces.named["chat"].publish_hook.as_deref(), Some("named"));
+    assert_eq!(rules.namespaces.named["free"].publish_hook, None);
+    assert_eq!((rules.rpc.hook("math:x"), rules.rpc.hook("x")), (Ok("named"), Ok("named")));
+    assert!(rules.rpc.hook("none:x").is_err());
+    assert_eq!(paths(load(json!({"connect_proxy_name": "nosuch"}))), ["connect_proxy_name"]);
+    let nested = json!({"channel": {"without_namespace": {"subscribe_proxy_name": "named"}}});
+    let rules = load(nested).unwrap().resolved.rules;
+    assert_eq!(rules.namespaces.without_namespace.subscribe_hook, None, "a name enables nothing there");
+}
+
+/// What hooks may see and where each is asked, resolved from a whole configuration.
+#[test]
+fn hooks_are_resolved() {
+    let loaded = load_tree(json!({
+        "client": {"proxy": {"connect": {"enabled": true, "endpoint": "http://a", "emulated_headers": ["X-A"]}}},
+        "rpc": {"proxy": {"endpoint": "http://user:p%40ss@rpc"}, "namespaces": [{"name": "math", "proxy_enabled": true}]},
+        "channel": {"namespaces": [
+            {"name": "chat", "publish_proxy_enabled": true, "publish_proxy_name": "named"},
+        ]},
+        "proxies": [
+            {"name": "named", "endpoint": "https://b", "emulated_headers": ["x-b"]},
+            {"name": "unused", "endpoint": "http://c", "emulated_headers": ["x-c"]},
+        ],
+    }));
+    let resolved = loaded.unwrap().resolved;
+    let rules = &resolved.rules;
+    assert_eq!(rules.hooks.connect.as_deref(), Some("default/connect"));
+    assert_eq!(rules.hooks.refresh, None);
+    assert_eq!(&*rules.hooks.emulated_headers, ["x-a".into(), "x-b".into()]);
+    assert_eq!(rules.namespaces.named["chat"].publish_hook.as_deref(), Some("named"));
+    assert_eq!(rules.rpc.hook("math:sum"), Ok("default/rpc"));
+    assert_eq!(rules.rpc.hook("sum").err().map(|error| error.code), Some(108));
+    let mut names: Vec<_> = resolved.hooks.keys().map(|name| &**name).collect();
+    names.sort_unstable();
+    assert_eq!(names, ["default/connect", "default/rpc", "named"]);
+    let credentials = &resolved.hooks["default/rpc"].static_headers["authorization"];
+    assert_eq!((credentials.as_bytes(), credentials.is_sensitive()), (&b"Basic dXNlcjpwQHNz"[..], true));
 }
 
 /// The listener of gRPC clients has a port of its own.

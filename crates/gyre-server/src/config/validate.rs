@@ -7,7 +7,7 @@ use std::time::Duration;
 use gyre_core::channel::ChannelPattern;
 use regex::Regex;
 
-use super::{Section, Warning, read::Findings, resolve::catch_up_timeout};
+use super::{Section, Warning, hooks, read::Findings, resolve::catch_up_timeout};
 
 /// Checks everything and collects all problems.
 pub(super) fn validate(raw: &Section, findings: &mut Findings) {
@@ -171,12 +171,6 @@ fn client(client: &Section, channel: &Section, findings: &mut Findings) {
             findings.problem(&path, "the reason must be ASCII", "write it without accents");
         }
     }
-    for proxy in ["connect", "refresh"] {
-        let section = client.object("proxy").object(proxy);
-        if section.bool("enabled") {
-            check_proxy(section, &format!("client.proxy.{proxy}"), findings);
-        }
-    }
 }
 
 fn token(token: &Section, path: &str, findings: &mut Findings) {
@@ -199,6 +193,10 @@ fn token(token: &Section, path: &str, findings: &mut Findings) {
         );
     }
     let jwks = token.text("jwks_public_endpoint");
+    if !jwks.is_empty() && !hooks::is_http(jwks) {
+        let fix = "write http://… or https://…";
+        findings.problem(&format!("{path}.jwks_public_endpoint"), "is not a URL of HTTP", fix);
+    }
     if jwks.contains("{{") && !token.bool("insecure_skip_jwks_endpoint_safety_check") {
         let patterns = [token.text("issuer_regex"), token.text("audience_regex")];
         if patterns.iter().any(|pattern| has_open_group(pattern)) {
@@ -282,6 +280,9 @@ fn proxies(raw: &Section, findings: &mut Findings) {
         }
         check_proxy(proxy, &path, findings);
     }
+    for (path, _, proxy) in hooks::proxies(raw).filter(|(path, ..)| !path.starts_with("proxies")) {
+        check_proxy(proxy, &path, findings);
+    }
     let rpc = raw.object("rpc");
     names(rpc.objects("namespaces"), "rpc.namespaces", findings);
     let without = [("rpc.without_namespace".to_owned(), rpc.object("without_namespace"))];
@@ -289,38 +290,17 @@ fn proxies(raw: &Section, findings: &mut Findings) {
         rpc.objects("namespaces").iter().enumerate().map(|(i, n)| (format!("rpc.namespaces[{i}]"), n));
     for (path, options) in without.into_iter().chain(named) {
         if options.bool("proxy_enabled") {
-            proxy_reference(
-                raw,
-                &path,
-                "proxy_name",
-                options.text("proxy_name"),
-                rpc.object("proxy"),
-                findings,
-            );
+            proxy_reference(raw, &path, "proxy_name", options.text("proxy_name"), findings);
         }
     }
 }
 
-/// A proxy is named where it is used: it must be there.
-fn proxy_reference(
-    raw: &Section,
-    path: &str,
-    key: &str,
-    name: &str,
-    default: &Section,
-    findings: &mut Findings,
-) {
+/// A proxy is named where it is used: it must be there. Those without a name are checked in their place.
+fn proxy_reference(raw: &Section, path: &str, key: &str, name: &str, findings: &mut Findings) {
     let is_default = matches!(name, "default" | "");
-    let exists = match is_default {
-        true => !default.text("endpoint").is_empty(),
-        false => raw.objects("proxies").iter().any(|proxy| proxy.text("name") == name),
-    };
-    if !exists {
-        let (message, fix) = match is_default {
-            true => ("the default proxy has no endpoint".to_owned(), "set the endpoint of the default proxy"),
-            false => (format!("the proxy \"{name}\" does not exist"), "add it to proxies"),
-        };
-        findings.problem(&format!("{path}.{key}"), message, fix);
+    if !is_default && !raw.objects("proxies").iter().any(|proxy| proxy.text("name") == name) {
+        let message = format!("the proxy \"{name}\" does not exist");
+        findings.problem(&format!("{path}.{key}"), message, "add it to proxies");
     }
 }
 
@@ -428,15 +408,10 @@ fn options(raw: &Section, options: &Section, path: &str, findings: &mut Findings
         findings.problem(&at("channel_regex"), error.to_string(), "correct the expression");
     }
     let proxies = channel.object("proxy");
-    for (name, place) in [
-        ("subscribe", "subscribe"),
-        ("publish", "publish"),
-        ("sub_refresh", "sub_refresh"),
-        ("subscribe_stream", "subscribe_stream"),
-    ] {
+    for name in ["subscribe", "publish", "sub_refresh", "subscribe_stream"] {
         if options.bool(&format!("{name}_proxy_enabled")) {
             let key = format!("{name}_proxy_name");
-            proxy_reference(raw, path, &key, options.text(&key), proxies.object(place), findings);
+            proxy_reference(raw, path, &key, options.text(&key), findings);
         }
     }
     if options.bool("subscribe_stream_proxy_enabled") {
@@ -501,9 +476,8 @@ fn subscription_type(raw: &Section, options: &Section, path: &str, findings: &mu
             || !map.duration("stream_ttl").is_zero()
             || !map.duration("meta_ttl").is_zero();
         for kind in ["publish", "remove"].iter().filter(|kind| map.bool(&format!("{kind}_proxy_enabled"))) {
-            let default = raw.at(&format!("channel.proxy.map_{kind}"));
             let key = format!("{kind}_proxy_name");
-            proxy_reference(raw, path, &format!("map.{key}"), map.text(&key), default, findings);
+            proxy_reference(raw, path, &format!("map.{key}"), map.text(&key), findings);
         }
         if catch_up_timeout(map.text("subscribe_catch_up_timeout")).is_none() {
             let fix = "write a number with its unit, such as \"5s\" or \"-1s\"";
@@ -565,8 +539,7 @@ fn subscription_type(raw: &Section, options: &Section, path: &str, findings: &mu
                 "set a secret",
             );
         }
-        let default = raw.at("channel.proxy.shared_poll_refresh");
-        proxy_reference(raw, path, "shared_poll.proxy_name", poll.text("proxy_name"), default, findings);
+        proxy_reference(raw, path, "shared_poll.proxy_name", poll.text("proxy_name"), findings);
         match poll.text("mode") {
             "" | "versionless" if poll.bool("publish_enabled") => {
                 findings.problem(&at("shared_poll.publish_enabled"), "needs mode versioned", "set the mode");

@@ -1,37 +1,45 @@
-//! Calls to the application's backend: JSON over HTTP, each bounded in time and size.
+//! The application's hooks: questions to its backend as JSON over HTTP, each bounded in time and size.
 //!
-//! One client for all hooks; what differs is the body. Calls run on the control runtime, never on a shard.
+//! A hook is a file with what it asks and how it reads the answer ([`Hook`]); how it is called exists once, here. Calls
+//! run on the control runtime, never on a shard.
 //!
-//! Spec: centrifugal.dev, "Proxy to backend"; centrifugo `internal/proxy`.
+//! Spec: centrifugal.dev, "Proxy events from clients to the backend"; centrifugo `internal/proxy`.
 
+mod connect;
+mod grant;
+mod http;
 mod map;
+mod message;
+mod ports;
+mod publish;
+mod refresh;
+mod rpc;
 mod shared_poll;
+mod subscribe;
+mod tls;
 
-use std::{collections::HashMap, sync::Arc, time::Duration};
-
-use arc_swap::ArcSwap;
-use bytes::Bytes;
-use gyre_core::ports::HookRefusal;
-use http::{HeaderName, HeaderValue, Request, StatusCode, Uri, header};
-use http_body_util::{BodyExt, Full, Limited};
-use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
-use hyper_util::{
-    client::legacy::{Client, connect::HttpConnector},
-    rt::{TokioExecutor, TokioTimer},
+use std::{
+    collections::HashMap,
+    sync::Arc,
+    time::{Duration, Instant},
 };
 
-/// Bytes of a backend's answer at most; a longer one is a failure. The reference has no limit.
-const RESPONSE_BYTES_MAX: usize = 16 << 20;
-/// Idle connections kept for each host, as many as the reference keeps.
-const IDLE_PER_HOST: usize = 255;
+use ::http::{HeaderMap, HeaderName, StatusCode, Uri};
+use arc_swap::ArcSwap;
+use gyre_core::ports::{Answer, Caller, ConnectionHeaders, HookRefusal, RequestHeaders};
+use gyre_protocol::ClientError;
+use serde::Deserialize;
 
-/// Reads a backend's answer, which is an object: serde would take a list for one whose fields are all missing.
-fn parse<'a, T: serde::Deserialize<'a>>(answer: &'a [u8]) -> serde_json::Result<T> {
-    match answer.trim_ascii_start().first() {
-        Some(b'{') => serde_json::from_slice(answer),
-        _ => Err(serde::de::Error::custom("the answer is not an object")),
-    }
-}
+pub(crate) use self::http::HttpClient;
+use self::message::{Failure, Question, Reply, Unusable};
+pub use self::{
+    http::CallError,
+    tls::{ClientTls, ClientTlsError},
+};
+use crate::{metrics::HookMetrics, rate::RateLimit};
+
+/// Lines logged a second about calls that fail: a backend that is down fails all of them.
+const FAILURES_LOGGED_PER_SECOND: usize = 1;
 
 /// Where and how a hook is called.
 #[derive(Clone, Debug)]
@@ -41,121 +49,236 @@ pub struct Target {
     /// `timeout`: from the first byte sent to the last one received.
     pub timeout: Duration,
     /// `http.static_headers`.
-    pub headers: Vec<(HeaderName, HeaderValue)>,
+    pub static_headers: HeaderMap,
+    /// `http_headers`: headers of the client's request that are passed on.
+    pub http_headers: Vec<HeaderName>,
+    /// `grpc_metadata`: metadata of the client's gRPC call that is passed on.
+    pub grpc_metadata: Vec<HeaderName>,
+    /// `emulated_headers`: headers of the connect command that are passed on.
+    pub emulated_headers: Vec<HeaderName>,
     /// `binary_encoding`: data is carried in base64.
     pub is_binary: bool,
+    /// `include_connection_meta`.
+    pub includes_meta: bool,
+    /// `http.tls`, if enabled.
+    pub tls: Option<ClientTls>,
     /// `http.status_to_code_transforms`: statuses that are answers.
     pub transforms: Vec<(StatusCode, HookRefusal)>,
 }
 
-/// Targets by the names that channel options refer to.
+/// Targets by the names that the rules refer to.
 pub type Targets = HashMap<Box<str>, Target>;
+
+/// Why targets cannot be used.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot set up TLS for the hook \"{hook}\": {error}")]
+pub struct HookSetupError {
+    /// Which target.
+    pub hook: String,
+    /// What is wrong.
+    pub error: ClientTlsError,
+}
+
+impl HookSetupError {
+    fn new(hook: &str, error: ClientTlsError) -> Self {
+        Self { hook: hook.into(), error }
+    }
+}
+
+/// One kind of question to the application.
+trait Hook: Send + Sync + 'static {
+    /// What it is called in logs and metrics.
+    const NAME: &'static str;
+    /// `result` of an answer.
+    type Result<'a>: Deserialize<'a>;
+    /// What the answer comes to.
+    type Grant: Send + 'static;
+
+    /// Its name, where one kind of question has two.
+    fn name(&self) -> &'static str {
+        Self::NAME
+    }
+
+    /// Adds what is asked to what every question says.
+    fn ask<'a>(&'a self, question: Question<'a>) -> Result<Question<'a>, Unusable>;
+
+    /// Reads an answer.
+    fn read(reply: Reply<Self::Result<'_>>) -> Result<Self::Grant, Failure>;
+}
+
+/// A client that verifies hosts with TLS against the system's authorities.
+pub(crate) fn system_client() -> Result<HttpClient, ClientTlsError> {
+    tls::system().map(HttpClient::new)
+}
 
 /// Calls hooks. Cheap to clone.
 #[derive(Clone)]
 pub struct Hooks(Arc<Inner>);
 
 struct Inner {
-    client: Client<HttpsConnector<HttpConnector>, Full<Bytes>>,
-    targets: ArcSwap<Targets>,
+    client: HttpClient,
+    table: ArcSwap<Table>,
+    metrics: HookMetrics,
+    failures_logged: RateLimit,
 }
 
-/// Why a call gave no usable answer.
-#[derive(Debug, thiserror::Error)]
-pub enum CallError {
-    /// The configuration names no such target (any more).
-    #[error("the hook \"{0}\" is not configured")]
-    UnknownTarget(String),
-    /// No connection, or it broke.
-    #[error("cannot reach the backend: {0}")]
-    Unreachable(String),
-    /// It took too long.
-    #[error("the backend did not answer within {0:?}")]
-    TimedOut(Duration),
-    /// Answered with something else than 200.
-    #[error("the backend answered with status {0}")]
-    Status(StatusCode),
-    /// The answer is too long or broke off.
-    #[error("the backend's answer cannot be read: {0}")]
-    Body(String),
+/// Targets that can be used.
+pub struct PreparedTargets(Table);
+
+/// The targets in force.
+struct Table {
+    targets: HashMap<Box<str>, Arc<Called>>,
+    /// Headers of requests that some target wants passed on.
+    visible: Vec<HeaderName>,
+    /// The same of metadata.
+    visible_metadata: Vec<HeaderName>,
+}
+
+/// A target and the client it is called with.
+struct Called {
+    target: Target,
+    client: HttpClient,
 }
 
 impl Hooks {
-    /// A caller of these targets. Hosts with TLS are verified against the system's authorities.
+    /// A caller of these targets. Hosts with TLS are verified against the system's authorities, unless the target says
+    /// otherwise.
     ///
     /// # Errors
-    /// If TLS cannot be set up at all.
-    pub fn new(targets: Targets) -> Result<Self, rustls::Error> {
-        let provider = rustls::crypto::aws_lc_rs::default_provider();
-        let builder = HttpsConnectorBuilder::new();
-        let builder = match builder.with_provider_and_native_roots(provider.clone()) {
-            Ok(builder) => builder,
-            Err(error) => {
-                // Most systems call no hook over TLS: those that do will see their calls fail.
-                tracing::warn!(%error, "no certificate authorities: hooks over https will fail");
-                let config = rustls::ClientConfig::builder_with_provider(Arc::new(provider))
-                    .with_safe_default_protocol_versions()?
-                    .with_root_certificates(rustls::RootCertStore::empty())
-                    .with_no_client_auth();
-                HttpsConnectorBuilder::new().with_tls_config(config)
-            }
+    /// If TLS cannot be set up for a target.
+    pub fn new(targets: Targets) -> Result<Self, HookSetupError> {
+        let client = system_client().map_err(|error| HookSetupError::new("", error))?;
+        let table = ArcSwap::from_pointee(Table::new(targets, &client)?);
+        let failures_logged = RateLimit::new(FAILURES_LOGGED_PER_SECOND, Instant::now());
+        Ok(Self(Arc::new(Inner { client, table, metrics: HookMetrics::default(), failures_logged })))
+    }
+
+    /// Prepares other targets.
+    ///
+    /// # Errors
+    /// As [`Self::new`].
+    pub fn prepare(&self, targets: Targets) -> Result<PreparedTargets, HookSetupError> {
+        Ok(PreparedTargets(Table::new(targets, &self.0.client)?))
+    }
+
+    /// Uses other targets from now on. Calls under way end as they began.
+    pub fn replace(&self, targets: PreparedTargets) {
+        self.0.table.store(Arc::new(targets.0));
+    }
+
+    /// What is counted of calls.
+    pub fn metrics(&self) -> &HookMetrics {
+        &self.0.metrics
+    }
+
+    /// The headers of a request that opens a connection which hooks may see, if there are any.
+    pub fn visible(&self, headers: &HeaderMap) -> Option<Arc<ConnectionHeaders>> {
+        let request = select(headers, &self.0.table.load().visible);
+        (!request.is_empty()).then(|| Arc::new(ConnectionHeaders { request, ..ConnectionHeaders::default() }))
+    }
+
+    /// The metadata of a gRPC call that opens a connection which hooks may see, if there is any.
+    pub fn visible_metadata(&self, metadata: &HeaderMap) -> Option<Arc<ConnectionHeaders>> {
+        let metadata = select(metadata, &self.0.table.load().visible_metadata);
+        (!metadata.is_empty())
+            .then(|| Arc::new(ConnectionHeaders { metadata, ..ConnectionHeaders::default() }))
+    }
+
+    /// Asks, and answers with error 100 where there is no usable answer.
+    fn ask<H: Hook>(&self, name: &str, caller: Caller, hook: H) -> Answer<Result<H::Grant, HookRefusal>> {
+        let (hooks, name): (_, Box<str>) = (self.clone(), name.into());
+        Answer::Later(Box::pin(async move {
+            hooks.call(&name, Some(&caller), &hook).await.map_err(|failure| match failure {
+                Failure::Refused(refusal) => refusal,
+                Failure::Unusable(_) => HookRefusal::Error(ClientError::INTERNAL),
+            })
+        }))
+    }
+
+    /// Asks. Failures are logged and counted here.
+    async fn call<H: Hook>(
+        &self,
+        name: &str,
+        caller: Option<&Caller>,
+        hook: &H,
+    ) -> Result<H::Grant, Failure> {
+        let calling = self.0.metrics.begin(hook.name(), name);
+        let called = self.0.table.load().targets.get(name).cloned();
+        let answer = match called {
+            Some(called) => called.call(caller, hook).await,
+            None => Err(Unusable(format!("the hook \"{name}\" is not configured")).into()),
         };
-        let connector = builder.https_or_http().enable_http1().build();
-        let client = Client::builder(TokioExecutor::new())
-            .pool_timer(TokioTimer::new())
-            .pool_max_idle_per_host(IDLE_PER_HOST)
-            .build(connector);
-        Ok(Self(Arc::new(Inner { client, targets: ArcSwap::from_pointee(targets) })))
+        if let Err(Failure::Unusable(Unusable(reason))) = &answer {
+            calling.failed();
+            if self.0.failures_logged.admits(Instant::now()) {
+                tracing::warn!(hook = hook.name(), name, reason, "a hook gave no usable answer");
+            }
+        }
+        answer
     }
+}
 
-    /// Uses other targets from now on.
-    pub fn replace(&self, targets: Targets) {
-        self.0.targets.store(Arc::new(targets));
-    }
+/// The headers of these names, with all their values.
+fn select(headers: &HeaderMap, names: &[HeaderName]) -> RequestHeaders {
+    let values = |name| headers.get_all(name).iter().map(move |value| (name, value));
+    let selected = names.iter().flat_map(values);
+    selected.map(|(name, value)| (name.as_str().into(), value.as_bytes().into())).collect()
+}
 
-    /// The target of that name.
-    ///
-    /// # Errors
-    /// If there is none.
-    pub fn target(&self, name: &str) -> Result<Target, CallError> {
-        self.0.targets.load().get(name).cloned().ok_or_else(|| CallError::UnknownTarget(name.into()))
-    }
-
-    /// Posts a JSON body and returns the body of the answer.
-    ///
-    /// # Errors
-    /// If there is no answer with status 200 in time.
-    ///
-    /// # Cancel safety
-    /// Dropping the future abandons the call; the backend may have received it.
-    pub async fn call(&self, target: &Target, body: Vec<u8>) -> Result<Bytes, CallError> {
-        match tokio::time::timeout(target.timeout, self.post(target, body)).await {
-            Ok(answer) => answer,
-            Err(_) => Err(CallError::TimedOut(target.timeout)),
+/// Each name once.
+fn distinct<'a>(names: impl Iterator<Item = &'a HeaderName>) -> Vec<HeaderName> {
+    let mut distinct: Vec<HeaderName> = Vec::new();
+    for name in names {
+        if !distinct.contains(name) {
+            distinct.push(name.clone());
         }
     }
+    distinct
+}
 
-    async fn post(&self, target: &Target, body: Vec<u8>) -> Result<Bytes, CallError> {
-        let mut request = Request::new(Full::new(Bytes::from(body)));
-        *request.method_mut() = http::Method::POST;
-        *request.uri_mut() = target.endpoint.clone();
-        for (name, value) in &target.headers {
-            request.headers_mut().insert(name.clone(), value.clone());
+impl Table {
+    fn new(targets: Targets, client: &HttpClient) -> Result<Self, HookSetupError> {
+        let visible = distinct(targets.values().flat_map(|target| &target.http_headers));
+        let visible_metadata = distinct(targets.values().flat_map(|target| &target.grpc_metadata));
+        let called = |(name, target): (Box<str>, Target)| {
+            let client = match &target.tls {
+                None => client.clone(),
+                Some(settings) => {
+                    let connector = tls::configured(settings);
+                    HttpClient::new(connector.map_err(|error| HookSetupError::new(&name, error))?)
+                }
+            };
+            Ok((name, Arc::new(Called { target, client })))
+        };
+        let targets = targets.into_iter().map(called).collect::<Result<_, HookSetupError>>()?;
+        Ok(Self { targets, visible, visible_metadata })
+    }
+}
+
+impl Called {
+    async fn call<H: Hook>(&self, caller: Option<&Caller>, hook: &H) -> Result<H::Grant, Failure> {
+        let target = &self.target;
+        let question = hook.ask(Question::about(caller, target)?)?.to_json()?;
+        let headers = http::headers(target, caller.and_then(|caller| caller.headers.as_deref()));
+        let answered = self.client.post(target, headers, question).await;
+        match answered {
+            Ok(answer) => H::read(Reply::parse(&answer)?),
+            Err(CallError::Status(status)) => {
+                match target.transforms.iter().find(|(known, _)| *known == status) {
+                    Some((_, refusal)) => H::read(Reply::refusing(refusal.clone())),
+                    None => Err(Unusable(CallError::Status(status).to_string()).into()),
+                }
+            }
+            Err(error) => Err(Unusable(error.to_string()).into()),
         }
-        let json = HeaderValue::from_static("application/json");
-        request.headers_mut().insert(header::CONTENT_TYPE, json);
-        let sent = self.0.client.request(request).await;
-        let response = sent.map_err(|error| CallError::Unreachable(error.to_string()))?;
-        if response.status() != StatusCode::OK {
-            return Err(CallError::Status(response.status()));
-        }
-        let body = Limited::new(response.into_body(), RESPONSE_BYTES_MAX).collect().await;
-        Ok(body.map_err(|error| CallError::Body(error.to_string()))?.to_bytes())
     }
 }
 
 impl std::fmt::Debug for Hooks {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Hooks").field("targets", &self.0.targets.load().keys()).finish_non_exhaustive()
+        f.debug_struct("Hooks").field("targets", &self.0.table.load().targets.keys()).finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -17,7 +17,7 @@ use gyre_core::{
     hub::{Direction, Framing, WireForm},
     session::Pings,
 };
-use gyre_node::{ConnectionOptions, LocalShard, TransportKind};
+use gyre_node::{ConnectionOptions, LocalShard, OpeningRequest, TransportKind};
 use gyre_protocol::{
     Command, ConnectRequest, Disconnect, Request as CommandRequest,
     codec::{Encoding, json::decode_connect_request},
@@ -137,7 +137,7 @@ pub async fn serve(
     request: Request,
     shard: &LocalShard,
     settings: &Settings,
-    header_user: Option<Box<str>>,
+    opening: OpeningRequest,
 ) -> Response {
     let kind = settings.kind;
     if let Some(response) = kind.refuse_method(request.method()) {
@@ -155,7 +155,7 @@ pub async fn serve(
         form: kind.form(encoding),
         announces_disconnect: false,
         pings: Pings::Protocol,
-        header_user,
+        opening,
     };
     let opening = Opening {
         options,

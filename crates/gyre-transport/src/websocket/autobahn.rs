@@ -80,7 +80,7 @@ fn serve(mut request: Request, shard: &LocalShard) -> Response {
         },
         announces_disconnect: false,
         pings: Pings::Protocol,
-        header_user: None,
+        opening: Default::default(),
     };
     let decoder =
         Decoder::new(MESSAGE_BYTES_MAX, compression.map(|compression| compression.inflated_bytes_max));
@@ -106,6 +106,7 @@ fn with_endpoint(test: impl FnOnce(u16)) {
         maps: engine.clone(),
         presence: engine,
         authenticator: Arc::new(NoApplication),
+        hooks: Arc::new(NoApplication),
         map_hooks: Arc::new(NoApplication),
         polls: Arc::new(NoApplication),
     };

@@ -29,7 +29,8 @@ use gyre_core::{
     session::Pings,
 };
 use gyre_node::{
-    ConnectionId, ConnectionOptions, Fed, Flushed, Link, LocalShard, PingTimes, Queue, TransportKind,
+    ConnectionId, ConnectionOptions, Fed, Flushed, Link, LocalShard, OpeningRequest, PingTimes, Queue,
+    TransportKind,
 };
 use gyre_protocol::{Disconnect, codec::Encoding};
 use tokio::time::timeout;
@@ -109,7 +110,7 @@ pub fn serve(
     mut request: Request,
     shard: &LocalShard,
     settings: &Settings,
-    header_user: Option<Box<str>>,
+    opening: OpeningRequest,
 ) -> Response {
     let mut handshake = match handshake::admit(&request, &settings.origins) {
         Ok(handshake) => handshake,
@@ -139,7 +140,7 @@ pub fn serve(
         form,
         announces_disconnect: false,
         pings,
-        header_user,
+        opening,
     };
     let decoder = Decoder::new(
         settings.message_bytes_max,

@@ -15,7 +15,9 @@ use gyre_core::{
     hub::{Deflate, Direction, Framing, WireForm, websocket_frame},
     session::Pings,
 };
-use gyre_node::{ConnectionId, ConnectionOptions, Fed, Flushed, Link, LocalShard, Queue, TransportKind};
+use gyre_node::{
+    ConnectionId, ConnectionOptions, Fed, Flushed, Link, LocalShard, OpeningRequest, Queue, TransportKind,
+};
 use gyre_protocol::{
     Disconnect, Push, PushBody,
     codec::{Encoding, json::decode_connect_request},
@@ -64,7 +66,7 @@ pub fn serve(
     mut request: Request,
     shard: &LocalShard,
     settings: &Settings,
-    header_user: Option<Box<str>>,
+    opening: OpeningRequest,
 ) -> Response {
     let mut handshake = match handshake::admit(&request, &settings.origins) {
         Ok(handshake) => handshake,
@@ -87,7 +89,7 @@ pub fn serve(
         form,
         announces_disconnect: false,
         pings: Pings::Protocol,
-        header_user,
+        opening,
     };
     let inflated_max = compression.map(|compression| compression.inflated_bytes_max);
     let decoder = Decoder::new(settings.message_bytes_max, inflated_max);

@@ -57,6 +57,7 @@ impl World {
             maps: engine.clone(),
             presence: engine,
             authenticator: Arc::new(NoApplication),
+            hooks: Arc::new(NoApplication),
             map_hooks: Arc::new(NoApplication),
             polls: Arc::new(NoApplication),
         };
@@ -142,14 +143,17 @@ impl Service for Endpoints {
         Box::pin(async move {
             match request.uri().path() {
                 "/connection/joined" => {
-                    websocket::serve_unidirectional(request, &self.shard, &self.joined, None)
+                    websocket::serve_unidirectional(request, &self.shard, &self.joined, Default::default())
                 }
                 // Packages of services have dots.
-                path if !path.contains('.') => websocket::serve(request, &self.shard, &self.websocket, None),
+                path if !path.contains('.') => {
+                    websocket::serve(request, &self.shard, &self.websocket, Default::default())
+                }
                 _ => {
                     let is_full = request.uri().query() == Some("full");
                     let settings = grpc::Settings { message_bytes_max: MESSAGE_BYTES_MAX };
-                    grpc::serve(request, &self.shard, &settings, || !is_full).await
+                    let admit = |_: &_| (!is_full).then(Default::default);
+                    grpc::serve(request, &self.shard, &settings, admit).await
                 }
             }
         })

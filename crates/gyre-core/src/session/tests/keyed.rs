@@ -206,7 +206,7 @@ fn a_catch_up_can_be_cancelled() {
     let sent = script.with(|session, cx| session.handle_outcome(cx, id, state)).unwrap();
     assert!(json(&sent).contains(r#"{"id":2,"error":{"code":100,"#));
     assert_eq!(script.effects, ["Unsubscribe"]);
-    assert!(!script.session.is_busy());
+    assert!(!script.session.is_busy(&script.rules.limits));
 }
 
 /// What the only reply says, and how the subscription goes on if it is live.

@@ -1,0 +1,118 @@
+//! The ports of the application, filled by its hooks.
+
+use std::sync::Arc;
+
+use gyre_core::{
+    channel::ChannelName,
+    ports::{
+        Answer, Caller, ClientHooks, ConnectGrant, ConnectQuestion, HookRefusal, MapHookGrant,
+        MapHookRequest, MapHooks, PollError, Polled, PublishGrant, Refreshed, SharedPollBackend,
+        SubscribeGrant,
+    },
+};
+use gyre_protocol::Payload;
+
+use super::{
+    Hook, Hooks,
+    connect::Connect,
+    map::MapChange,
+    message::{Failure, Unusable},
+    publish::Publish,
+    refresh::{Refresh, SubRefresh},
+    rpc::Rpc,
+    shared_poll::SharedPoll,
+    subscribe::Subscribe,
+};
+
+impl ClientHooks for Hooks {
+    fn connect(
+        &self,
+        hook: &str,
+        caller: Caller,
+        question: ConnectQuestion,
+    ) -> Answer<Result<Option<Box<ConnectGrant>>, HookRefusal>> {
+        self.ask(hook, caller, Connect(question))
+    }
+
+    fn refresh(&self, hook: &str, caller: Caller) -> Answer<Option<Refreshed>> {
+        self.ask_refresh(hook, caller, Refresh)
+    }
+
+    fn subscribe(
+        &self,
+        hook: &str,
+        caller: Caller,
+        channel: ChannelName,
+        data: Payload,
+    ) -> Answer<Result<SubscribeGrant, HookRefusal>> {
+        self.ask(hook, caller, Subscribe { channel, data })
+    }
+
+    fn publish(
+        &self,
+        hook: &str,
+        caller: Caller,
+        channel: ChannelName,
+        data: Payload,
+    ) -> Answer<Result<PublishGrant, HookRefusal>> {
+        self.ask(hook, caller, Publish { channel, data })
+    }
+
+    fn rpc(
+        &self,
+        hook: &str,
+        caller: Caller,
+        method: Box<str>,
+        data: Payload,
+    ) -> Answer<Result<Payload, HookRefusal>> {
+        self.ask(hook, caller, Rpc { method, data })
+    }
+
+    fn sub_refresh(&self, hook: &str, caller: Caller, channel: ChannelName) -> Answer<Option<Refreshed>> {
+        self.ask_refresh(hook, caller, SubRefresh(channel))
+    }
+}
+
+impl Hooks {
+    fn ask_refresh<H: Hook<Grant = Refreshed>>(
+        &self,
+        name: &str,
+        caller: Caller,
+        hook: H,
+    ) -> Answer<Option<Refreshed>> {
+        let (hooks, name): (_, Box<str>) = (self.clone(), name.into());
+        Answer::Later(Box::pin(async move { hooks.call(&name, Some(&caller), &hook).await.ok() }))
+    }
+}
+
+impl MapHooks for Hooks {
+    fn ask(
+        &self,
+        hook: &str,
+        caller: Caller,
+        request: MapHookRequest,
+    ) -> Answer<Result<MapHookGrant, HookRefusal>> {
+        Self::ask(self, hook, caller, MapChange(request))
+    }
+}
+
+impl SharedPollBackend for Hooks {
+    fn refresh(
+        &self,
+        backend: &str,
+        channel: &ChannelName,
+        keys: Vec<(Arc<str>, u64)>,
+    ) -> Answer<Result<Polled, PollError>> {
+        let poll = SharedPoll { channel: channel.clone(), keys };
+        let (hooks, name): (_, Box<str>) = (self.clone(), backend.into());
+        Answer::Later(Box::pin(async move {
+            hooks.call(&name, None, &poll).await.map_err(|failure| {
+                let reason = match failure {
+                    Failure::Unusable(Unusable(reason)) => reason,
+                    Failure::Refused(refusal) => format!("the backend refuses: {refusal:?}"),
+                };
+                PollError { reason }
+            })
+        }))
+    }
+}
