@@ -7,6 +7,8 @@
 //!
 //! Spec: RFC 6455 section 5
 
+mod text;
+
 use std::{borrow::Cow, num::NonZeroU32, ops::Range};
 
 use bytes::Bytes;
@@ -14,6 +16,7 @@ use gyre_core::hub::websocket_frame;
 use gyre_protocol::Disconnect;
 
 use super::deflate::inflate;
+use text::TextCheck;
 
 /// Something a client sent.
 #[derive(Debug, PartialEq, Eq)]
@@ -82,6 +85,10 @@ pub(super) struct Decoder {
     inflated_max: Option<NonZeroU32>,
     /// The beginning of a frame that is not all there.
     partial: Vec<u8>,
+    /// So many bytes of its payload are unmasked, and checked if they are text.
+    prepared: usize,
+    /// The text of which a part has come.
+    text: TextCheck,
     /// The message whose last fragment has not come.
     fragments: Option<Box<Fragments>>,
 }
@@ -92,11 +99,10 @@ struct Fragments {
     bytes: Vec<u8>,
     is_text: bool,
     is_compressed: bool,
-    /// That many bytes are known to be whole characters.
-    checked: usize,
 }
 
 /// A frame's header, taken apart.
+#[derive(Clone, Copy)]
 struct Header {
     is_final: bool,
     is_compressed: bool,
@@ -112,6 +118,13 @@ struct Frame {
     is_compressed: bool,
     opcode: u8,
     payload: Payload,
+}
+
+impl Frame {
+    /// True if its text was checked while it came.
+    fn is_checked(&self) -> bool {
+        matches!(self.payload, Payload::Own(_))
+    }
 }
 
 /// Where a payload is: in the caller's buffer, or put together from pieces.
@@ -133,7 +146,14 @@ impl Decoder {
     /// A decoder for messages of at most `limit` bytes on the wire. With `inflated_max` they may be compressed, and have
     /// at most that many bytes inflated.
     pub(super) fn new(limit: usize, inflated_max: Option<NonZeroU32>) -> Self {
-        Self { limit, inflated_max, partial: Vec::new(), fragments: None }
+        Self {
+            limit,
+            inflated_max,
+            partial: Vec::new(),
+            prepared: 0,
+            text: TextCheck::default(),
+            fragments: None,
+        }
     }
 
     /// Reads `buffer` from `at` on up to the end of the next event, and moves `at` there. `None` if all was taken in.
@@ -147,19 +167,20 @@ impl Decoder {
     ) -> Result<Option<Event<'a>>, FrameError> {
         loop {
             let Some(frame) = self.frame(buffer, at)? else { return Ok(None) };
-            let Frame { is_final, is_compressed, opcode, payload } = frame;
-            let is_fragment = opcode == CONTINUATION || (opcode < CLOSE && !is_final);
-            if is_fragment || is_compressed {
-                match self.join(opcode, is_final, is_compressed, &payload.in_buffer(buffer))? {
+            let is_fragment = frame.opcode == CONTINUATION || (frame.opcode < CLOSE && !frame.is_final);
+            if is_fragment || frame.is_compressed {
+                match self.join(frame, buffer)? {
                     Some(message) => return Ok(Some(message)),
                     None => continue,
                 }
             }
-            let payload = payload.in_buffer(buffer);
+            let (opcode, is_checked) = (frame.opcode, frame.is_checked());
+            let payload = frame.payload.in_buffer(buffer);
             return match opcode {
                 PING => Ok(Some(Event::Ping(payload))),
                 PONG => Ok(Some(Event::Pong)),
                 CLOSE => close(&payload).map(Some),
+                TEXT if is_checked => self.text.finish().map(|()| Some(Event::Text(payload))),
                 TEXT if std::str::from_utf8(&payload).is_err() => Err(FrameError::Text),
                 TEXT => Ok(Some(Event::Text(payload))),
                 _ => Ok(Some(Event::Binary(payload))),
@@ -169,31 +190,34 @@ impl Decoder {
 
     /// Adds a fragment, of which a message that is compressed may be the only one; returns the message with the last
     /// one.
-    fn join(
-        &mut self,
-        opcode: u8,
-        is_final: bool,
-        is_compressed: bool,
-        payload: &[u8],
-    ) -> Result<Option<Event<'static>>, FrameError> {
+    fn join(&mut self, frame: Frame, buffer: &[u8]) -> Result<Option<Event<'static>>, FrameError> {
+        let is_checked = frame.is_checked();
+        let Frame { is_final, is_compressed, opcode, payload } = frame;
+        let payload = payload.in_buffer(buffer);
         let mut fragments = self.fragments.take().unwrap_or_else(|| {
-            Box::new(Fragments { bytes: Vec::new(), is_text: opcode == TEXT, is_compressed, checked: 0 })
+            Box::new(Fragments { bytes: Vec::new(), is_text: opcode == TEXT, is_compressed })
         });
-        fragments.bytes.extend_from_slice(payload);
-        if is_final && fragments.is_compressed {
+        fragments.bytes.extend_from_slice(&payload);
+        let is_plain_text = fragments.is_text && !fragments.is_compressed;
+        if is_plain_text && !is_checked {
+            self.text.push(&payload)?;
+        }
+        if !is_final {
+            self.fragments = Some(fragments);
+            return Ok(None);
+        }
+        if fragments.is_compressed {
             let inflated_max = self.inflated_max.map_or(0, |max| max.get() as usize);
             fragments.bytes = inflate(&fragments.bytes, inflated_max)?;
+            if fragments.is_text && std::str::from_utf8(&fragments.bytes).is_err() {
+                return Err(FrameError::Text);
+            }
         }
-        if is_final || !fragments.is_compressed {
-            fragments.check(is_final)?;
+        if is_plain_text {
+            self.text.finish()?;
         }
-        if is_final {
-            let message = Cow::Owned(fragments.bytes);
-            let event = if fragments.is_text { Event::Text(message) } else { Event::Binary(message) };
-            return Ok(Some(event));
-        }
-        self.fragments = Some(fragments);
-        Ok(None)
+        let message = Cow::Owned(fragments.bytes);
+        Ok(Some(if fragments.is_text { Event::Text(message) } else { Event::Binary(message) }))
     }
 
     /// The next frame, if it is all there; else what is there is kept.
@@ -213,7 +237,10 @@ impl Decoder {
         }
         self.partial.extend_from_slice(rest);
         *at = buffer.len();
-        Ok(None)
+        match header {
+            Some(header) => self.prepare(&header).map(|()| None),
+            None => Ok(None),
+        }
     }
 
     /// Goes on with the frame whose beginning was kept, taking no byte beyond its end. Each byte is copied once,
@@ -226,14 +253,20 @@ impl Decoder {
                 Some(header) => header.start.saturating_add(header.length),
             };
             let missing = wanted - self.partial.len();
-            if let Some(header) = header
-                && missing == 0
-            {
-                let mut payload = std::mem::take(&mut self.partial);
-                payload.drain(..header.start);
-                unmask(&mut payload, header.mask);
-                let Header { is_final, is_compressed, opcode, .. } = header;
-                return Ok(Some(Frame { is_final, is_compressed, opcode, payload: Payload::Own(payload) }));
+            if let Some(header) = header {
+                self.prepare(&header)?;
+                if missing == 0 {
+                    self.prepared = 0;
+                    let mut payload = std::mem::take(&mut self.partial);
+                    payload.drain(..header.start);
+                    let Header { is_final, is_compressed, opcode, .. } = header;
+                    return Ok(Some(Frame {
+                        is_final,
+                        is_compressed,
+                        opcode,
+                        payload: Payload::Own(payload),
+                    }));
+                }
             }
             let rest = &buffer[*at..];
             let taken = &rest[..missing.min(rest.len())];
@@ -243,6 +276,21 @@ impl Decoder {
             self.partial.extend_from_slice(taken);
             *at += taken.len();
         }
+    }
+
+    /// Unmasks what came of a payload, and refuses a text at the first byte that spoils it.
+    fn prepare(&mut self, header: &Header) -> Result<(), FrameError> {
+        let mut mask = header.mask;
+        mask.rotate_left(self.prepared % 4);
+        let new = &mut self.partial[header.start + self.prepared..];
+        self.prepared += new.len();
+        unmask(new, mask);
+        let is_plain_text = match (header.opcode, &self.fragments) {
+            (TEXT, _) => !header.is_compressed,
+            (CONTINUATION, Some(fragments)) => fragments.is_text && !fragments.is_compressed,
+            _ => false,
+        };
+        if is_plain_text { self.text.push(new) } else { Ok(()) }
     }
 
     /// Reads a header; `None` if it is not all there. Whatever can be refused is refused here, by the fewest bytes.
@@ -295,24 +343,6 @@ impl Decoder {
             start,
             length: length as usize,
         }))
-    }
-}
-
-impl Fragments {
-    /// Refuses a text as soon as no continuation could make it UTF-8.
-    ///
-    /// Spec: RFC 6455 section 8.1
-    fn check(&mut self, is_final: bool) -> Result<(), FrameError> {
-        if !self.is_text {
-            return Ok(());
-        }
-        match std::str::from_utf8(&self.bytes[self.checked..]) {
-            Ok(_) => self.checked = self.bytes.len(),
-            // A character cut in two by the end of a fragment.
-            Err(error) if error.error_len().is_none() && !is_final => self.checked += error.valid_up_to(),
-            Err(_) => return Err(FrameError::Text),
-        }
-        Ok(())
     }
 }
 

@@ -178,6 +178,8 @@ enum Ending {
     Closed,
     /// The connect was refused; the client is expected to leave.
     Refused,
+    /// Nothing that the client still sends can be read.
+    Broken,
 }
 
 impl Shared {
@@ -470,6 +472,7 @@ impl Connection {
         self.shard.enqueue(self.id, frame::close_frame(error.close_code(), ""));
         self.shard.flush(self.id);
         self.shard.disconnect(self.id, &Disconnect::CONNECTION_CLOSED);
+        self.shared.ending.set(Some(Ending::Broken));
         Consumed::All
     }
 
@@ -486,10 +489,16 @@ impl Connection {
     /// Writes what is queued, and waits for the client to leave.
     async fn say_goodbye(&mut self) {
         let is_short = self.unidirectional.as_ref().is_some_and(|uni| !uni.has_closing_handshake);
+        let mut is_broken = self.shared.ending.get() == Some(Ending::Broken);
         loop {
             let flushed = self.shard.flush(self.id);
             if flushed == Flushed::Failed || (is_short && flushed == Flushed::Done) {
                 return;
+            }
+            if is_broken && flushed == Flushed::Done {
+                is_broken = false;
+                // The close frame is the end, whether the client answers it or not.
+                self.shared.socket.shutdown();
             }
             match poll_fn(|cx| self.shared.poll(cx, true)).await {
                 // One read at a time: a peer that floods the socket must not keep the thread from its other work.
