@@ -355,8 +355,12 @@ pub struct UniGrpc {
 impl Service for UniGrpc {
     fn call(self: Rc<Self>, request: Request) -> Pin<Box<dyn Future<Output = Response>>> {
         Box::pin(async move {
-            let admits = || self.router.admits_connection();
-            grpc::serve(request, &self.router.shard, &self.settings, admits).await
+            // Who trusts a header for the user has a proxy that sets it, and that is one for HTTP.
+            let admit = |metadata: &HeaderMap| {
+                let headers = self.router.routes.hooks.visible_metadata(metadata);
+                self.router.admits_connection().then_some(OpeningRequest { user: None, headers })
+            };
+            grpc::serve(request, &self.router.shard, &self.settings, admit).await
         })
     }
 }

@@ -159,7 +159,8 @@ impl Service for Endpoints {
                 _ => {
                     let is_full = request.uri().query() == Some("full");
                     let settings = grpc::Settings { message_bytes_max: MESSAGE_BYTES_MAX };
-                    grpc::serve(request, &self.shard, &settings, || !is_full).await
+                    let admit = |_: &_| (!is_full).then(Default::default);
+                    grpc::serve(request, &self.shard, &settings, admit).await
                 }
             }
         })
