@@ -12,7 +12,7 @@ use tracing_subscriber::{EnvFilter, fmt, layer::SubscriberExt, util::SubscriberI
 
 use super::{Arguments, Command, generate, tokens};
 use crate::{
-    config::{self, Environment, Loaded, Problem, Sources},
+    config::{self, Environment, Loaded, Problem, Section, Sources},
     dev::{Development, DevelopmentError, StateLocations, run_clock},
     wiring::{self, Additions, Server},
 };
@@ -165,7 +165,7 @@ fn serve(arguments: &Arguments) -> ExitCode {
     {
         return failed(&format!("pid_file: cannot write {path}: {error}"));
     }
-    let outcome = control.block_on(until_stopped(&server, &sources));
+    let outcome = control.block_on(until_stopped(&server, &sources, loaded.raw.clone()));
     if let Some(path) = &loaded.resolved.pid_file
         && let Err(error) = std::fs::remove_file(path)
     {
@@ -197,7 +197,7 @@ fn failed(message: &str) -> ExitCode {
 }
 
 /// Waits for SIGTERM or SIGINT; SIGHUP reloads.
-async fn until_stopped(server: &Server, sources: &Sources) -> std::io::Result<()> {
+async fn until_stopped(server: &Server, sources: &Sources, mut current: Section) -> std::io::Result<()> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut hangup = signal(SignalKind::hangup())?;
@@ -205,16 +205,25 @@ async fn until_stopped(server: &Server, sources: &Sources) -> std::io::Result<()
         tokio::select! {
             _ = terminate.recv() => return Ok(()),
             _ = interrupt.recv() => return Ok(()),
-            _ = hangup.recv() => reload(server, sources),
+            _ = hangup.recv() => reload(server, sources, &mut current),
         }
     }
 }
 
 /// Reads the configuration anew. A bad one is logged, and the old one stays.
-fn reload(server: &Server, sources: &Sources) {
+fn reload(server: &Server, sources: &Sources, current: &mut Section) {
     match config::load(sources) {
         Ok(loaded) => match server.reload(&loaded.resolved) {
-            Ok(()) => tracing::info!("configuration reloaded"),
+            Ok(()) => {
+                tracing::info!("configuration reloaded");
+                for change in config::changes(current, &loaded.raw) {
+                    match change.needs_restart() {
+                        true => tracing::warn!("{change}: counts from the next start on"),
+                        false => tracing::info!("{change}"),
+                    }
+                }
+                *current = loaded.raw;
+            }
             Err(error) => tracing::error!(%error, "the new configuration cannot be used: the old one stays"),
         },
         Err(problems) => {
