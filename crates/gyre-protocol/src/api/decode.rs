@@ -328,9 +328,11 @@ fn map<'a>(p: &mut Parser<'a>) -> Read<Map<'a>> {
         "delta" => m.delta, p.bool()?;
         "version" => m.version, p.integer()?;
         "version_epoch" => m.version_epoch, p.string()?;
+        "score" => m.score, p.integer()?;
         "key_mode" => m.key_mode, p.string()?;
         "cursor" => m.cursor, p.string()?;
         "limit" => m.limit, p.integer()?;
+        "asc" => m.asc, p.bool()?;
         "revision_epoch" => m.revision_epoch, p.string()?;
         "since_offset" => m.since_offset, p.integer()?;
         "since_epoch" => m.since_epoch, p.string()?;

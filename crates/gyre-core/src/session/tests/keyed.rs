@@ -5,7 +5,8 @@ use gyre_protocol::Payload;
 use super::*;
 use crate::{
     channel::{
-        ClientKey, MapOptions, MapRetention, PageSizes, SharedPollOptions, SubscriptionKind, Versions,
+        ClientKey, MapOptions, MapRetention, MapStorage, PageSizes, SharedPollOptions, SubscriptionKind,
+        Versions,
     },
     delta::apply::apply,
     hub::Delta,
@@ -15,7 +16,7 @@ const CATCH_UP_TIMEOUT: Duration = Duration::from_secs(5);
 
 fn map(retention: MapRetention) -> MapOptions {
     MapOptions {
-        retention,
+        storage: MapStorage::by_key(retention),
         publish: CallRights { client: false, subscriber: true, anonymous: false },
         remove: CallRights::default(),
         publish_hook: None,
