@@ -248,6 +248,7 @@ fn subscribe<'a>(p: &mut Parser<'a>) -> Read<Subscribe<'a>> {
         "channel" => m.channel, p.string()?;
         "user" => m.user, p.string()?;
         "client" => m.client, p.string()?;
+        "session" => m.session, p.string()?;
         "expire_at" => m.expire_at, p.integer()?;
         "info" => m.info, p.raw()?;
         "b64info" => m.b64info, p.string()?;
@@ -289,6 +290,7 @@ fn target<'a>(p: &mut Parser<'a>) -> Read<Target<'a>> {
     fields! { p;
         "user" => m.user, p.string()?;
         "client" => m.client, p.string()?;
+        "session" => m.session, p.string()?;
         "channel" => m.channel, p.string()?;
         "disconnect" => m.disconnect, disconnect(p)?;
         "whitelist" => m.whitelist, strings(p)?;

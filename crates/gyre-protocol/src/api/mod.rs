@@ -146,6 +146,7 @@ pub struct Subscribe<'a> {
     pub channel: Cow<'a, str>,
     pub user: Cow<'a, str>,
     pub client: Cow<'a, str>,
+    pub session: Cow<'a, str>,
     pub expire_at: i64,
     pub info: &'a [u8],
     pub b64info: Cow<'a, str>,
@@ -172,6 +173,7 @@ pub struct Overrides {
 pub struct Target<'a> {
     pub user: Cow<'a, str>,
     pub client: Cow<'a, str>,
+    pub session: Cow<'a, str>,
     /// unsubscribe.
     pub channel: Cow<'a, str>,
     /// disconnect: code and reason.
