@@ -17,13 +17,14 @@ use gyre_h3::RequestHead;
 use gyre_node::{ConnectionOptions, LocalShard, OpeningRequest, TransportKind};
 use gyre_protocol::codec::Encoding;
 use gyre_transport::{
-    http::{OriginPolicy, Peer, Request, Response, Service, full, status},
+    http::{ConnectionEvent, OriginPolicy, Peer, Request, Response, Service, full, status},
     quic,
     streaming::{self, emulation, grpc},
     websocket, webtransport,
 };
 
 use crate::{
+    admin::Admin,
     api::{Endpoint, HttpApi},
     hooks::Hooks,
     metrics::{self, ApiMetrics},
@@ -45,6 +46,8 @@ pub struct Routes {
     pub webtransport: Vec<Prefixed<WebTransportSettings>>,
     /// `http_api.handler_prefix`, unless disabled.
     pub api: Option<Prefixed<HttpApi>>,
+    /// `admin`, if enabled.
+    pub admin: Option<Admin>,
     /// `health.handler_prefix`, if enabled.
     pub health: Option<Box<str>>,
     /// `init.handler_prefix`, if enabled.
@@ -112,6 +115,8 @@ pub struct Scope {
     pub client: bool,
     /// The server API.
     pub api: bool,
+    /// The admin API.
+    pub admin: bool,
     /// Health and metrics.
     pub operation: bool,
 }
@@ -170,6 +175,12 @@ impl Router {
                 return json(text, "application/openmetrics-text; version=1.0.0; charset=utf-8");
             }
         }
+        if self.scope.admin
+            && let Some(admin) = &routes.admin
+            && let Some(endpoint) = admin.endpoint(path)
+        {
+            return admin.call(endpoint, request).await;
+        }
         if self.scope.api
             && let Some(api) = &routes.api
             && let Some(endpoint) = Endpoint::of_path(path, &api.prefix)
@@ -211,7 +222,15 @@ impl Router {
 
     /// Limits of the node on new connections, checked before any protocol.
     pub fn admits_connection(&self) -> bool {
-        self.shard.has_room() && self.routes.connection_rate.admits(Instant::now())
+        if !self.shard.has_room() {
+            self.shard.count(|counters| counters.refused_by_limit += 1);
+            return false;
+        }
+        let is_in_time = self.routes.connection_rate.admits(Instant::now());
+        if !is_in_time {
+            self.shard.count(|counters| counters.refused_by_rate += 1);
+        }
+        is_in_time
     }
 
     /// What a request that opens a connection says of it: the user a trusted header names, and what hooks may see.
@@ -238,6 +257,7 @@ impl Router {
         prefixes.into_iter().flatten().any(|prefix| **prefix == *path)
             || routes.streaming.iter().any(|stream| stream.is_at(path))
             || routes.api.as_ref().is_some_and(is_api)
+            || routes.admin.as_ref().is_some_and(|admin| admin.endpoint(path).is_some())
     }
 
     /// How a session asked for over HTTP/3 is served.
@@ -312,6 +332,14 @@ impl Service for Router {
     fn call(self: Rc<Self>, request: Request) -> Pin<Box<dyn Future<Output = Response>>> {
         Box::pin(async move { self.route(request).await })
     }
+
+    fn observe(&self, event: ConnectionEvent) {
+        match event {
+            ConnectionEvent::Opened | ConnectionEvent::Closed => {}
+            ConnectionEvent::Refused => self.shard.count(|counters| counters.sockets_refused += 1),
+            ConnectionEvent::AcceptFailed => self.shard.count(|counters| counters.accepts_failed += 1),
+        }
+    }
 }
 
 /// The router of one listener as HTTP/3 sees it.
@@ -339,8 +367,12 @@ pub struct UniGrpc {
 impl Service for UniGrpc {
     fn call(self: Rc<Self>, request: Request) -> Pin<Box<dyn Future<Output = Response>>> {
         Box::pin(async move {
-            let admits = || self.router.admits_connection();
-            grpc::serve(request, &self.router.shard, &self.settings, admits).await
+            // Who trusts a header for the user has a proxy that sets it, and that is one for HTTP.
+            let admit = |metadata: &HeaderMap| {
+                let headers = self.router.routes.hooks.visible_metadata(metadata);
+                self.router.admits_connection().then_some(OpeningRequest { user: None, headers })
+            };
+            grpc::serve(request, &self.router.shard, &self.settings, admit).await
         })
     }
 }

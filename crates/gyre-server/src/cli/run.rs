@@ -1,6 +1,6 @@
 //! Running the server: from arguments to the end of the process.
 
-use std::{env, path::PathBuf, process::ExitCode};
+use std::{env, fs::OpenOptions, path::PathBuf, process::ExitCode, sync::Mutex};
 
 use clap::{CommandFactory, Parser};
 use serde_json::Value;
@@ -8,7 +8,7 @@ use tokio::{
     runtime::Runtime,
     signal::unix::{SignalKind, signal},
 };
-use tracing_subscriber::{EnvFilter, layer::SubscriberExt, util::SubscriberInitExt};
+use tracing_subscriber::{EnvFilter, fmt, layer::SubscriberExt, util::SubscriberInitExt};
 
 use super::{Arguments, Command, generate, tokens};
 use crate::{
@@ -131,7 +131,9 @@ fn serve(arguments: &Arguments) -> ExitCode {
             Err(problems) => return report(&problems),
         }
     };
-    init_logging(&loaded.resolved.log_level);
+    if let Err(message) = init_logging(&loaded.resolved.log_level, loaded.resolved.log_file.as_deref()) {
+        return failed(&message);
+    }
     for warning in &loaded.warnings {
         tracing::warn!("{}", warning.message);
     }
@@ -223,17 +225,24 @@ fn reload(server: &Server, sources: &Sources) {
     }
 }
 
-fn init_logging(level: &str) {
+/// Text to the standard error output; into a file, where one is named, JSON lines.
+fn init_logging(level: &str, file: Option<&str>) -> Result<(), String> {
     let level = match level {
         "none" => "off",
         "fatal" => "error",
         "trace" | "debug" | "info" | "warn" | "error" => level,
         _ => "info",
     };
-    let layer = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
-    let filter = EnvFilter::new(level);
+    let file = file.map(|path| {
+        let opened = OpenOptions::new().append(true).create(true).open(path);
+        opened.map_err(|error| format!("log.file: cannot open {path}: {error}"))
+    });
+    let lines =
+        file.transpose()?.map(|file| fmt::layer().json().flatten_event(true).with_writer(Mutex::new(file)));
+    let text = lines.is_none().then(|| fmt::layer().with_writer(std::io::stderr));
     // Fails only if a subscriber is installed already: then that one stays.
-    drop(tracing_subscriber::registry().with(filter).with(layer).try_init());
+    drop(tracing_subscriber::registry().with(EnvFilter::new(level)).with(text).with(lines).try_init());
+    Ok(())
 }
 
 /// Whatever lets people in without asking is said at every start.

@@ -34,7 +34,7 @@ use super::{
     hooks::{self, hook_of, target_name},
     read::Findings,
 };
-use crate::{hooks::Targets, secret::Secret};
+use crate::{admin::AdminOptions, hooks::Targets, secret::Secret};
 
 /// Options for each part of the server.
 #[derive(Clone, Debug)]
@@ -57,6 +57,8 @@ pub struct Resolved {
     pub user_header: Option<Box<str>>,
     /// `http_api`.
     pub api: ApiSettings,
+    /// `admin`, if enabled.
+    pub admin: Option<AdminOptions>,
     /// `websocket`.
     pub websocket: Option<WebSocketOptions>,
     /// `webtransport` and `uni_webtransport`.
@@ -264,6 +266,7 @@ pub(super) fn resolve(raw: &Section, findings: &mut Findings) -> Option<Resolved
         origins: resolve_origins(client.list("allowed_origins")),
         user_header: non_empty(client.text("user_id_http_header")).map(Into::into),
         api: api(raw.object("http_api")),
+        admin: admin(raw.object("admin")),
         websocket: websocket(raw.object("websocket")),
         webtransport: webtransport(raw),
         streaming: streaming(raw),
@@ -404,7 +407,7 @@ fn rules(raw: &Section) -> Rules {
     Rules {
         limits: Limits {
             poll_concurrency: raw.object("shared_poll").size("concurrency_limit"),
-            ..limits(client, channel)
+            ..limits(client, channel, raw)
         },
         namespaces: namespaces(channel),
         connect: ConnectRules {
@@ -439,8 +442,10 @@ fn unidirectional_disconnects(section: &Section) -> Vec<(u32, Disconnect)> {
         .collect()
 }
 
-fn limits(client: &Section, channel: &Section) -> Limits {
+fn limits(client: &Section, channel: &Section, raw: &Section) -> Limits {
     Limits {
+        websocket_write_timeout: raw.object("websocket").duration("write_timeout"),
+        uni_websocket_write_timeout: raw.object("uni_websocket").duration("write_timeout"),
         ping_interval: client.duration("ping_interval"),
         pong_timeout: client.duration("pong_timeout"),
         stale_close_delay: client.duration("stale_close_delay"),
@@ -665,6 +670,16 @@ fn track(poll: &Section) -> TrackOptions {
         hmac_previous_secret_key: Secret::new(poll.text("hmac_previous_secret_key").into()),
         hmac_previous_secret_key_valid_until: poll.int("hmac_previous_secret_key_valid_until"),
     }
+}
+
+fn admin(admin: &Section) -> Option<AdminOptions> {
+    admin.bool("enabled").then(|| AdminOptions {
+        prefix: admin.text("handler_prefix").into(),
+        password: Secret::new(admin.text("password").into()),
+        secret: Secret::new(admin.text("secret").into()),
+        insecure: admin.bool("insecure"),
+        external: admin.bool("external"),
+    })
 }
 
 fn api(api: &Section) -> ApiSettings {
