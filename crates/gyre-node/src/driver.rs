@@ -47,7 +47,7 @@ impl ShardState {
                 Output::Effect(id, effect) => {
                     if let Some(outcome) = self.execute(slot, id, effect, now) {
                         let Some(connection) = self.connections.at_mut(slot) else { return Ok(()) };
-                        let cx = rules::Context { now, rules: &self.rules };
+                        let cx = rules::Context { now, rules: &self.rules, patches: &self.patches };
                         connection.session.handle_outcome(&cx, id, outcome)?;
                     }
                 }

@@ -20,7 +20,6 @@ use super::{
 };
 use crate::{
     channel::{Asker, ChannelName, ChannelOptions, MapOptions},
-    delta,
     filter::Filter,
     hub::{Activation, Delta},
     ports::{EngineError, History, HistoryFilter, MapState, StateFilter},
@@ -404,7 +403,7 @@ impl Session {
         let has_delta = !matches!(delta, Delta::Off);
         let mut publications = history.map_or_else(Vec::new, |history| catch_up.told(history.publications));
         if has_delta {
-            publications = delta::chained_by_key(&publications);
+            publications = cx.patches.chained_by_key(&publications, cx.now.instant);
         }
         let told = position.clone().or(catch_up.frozen).unwrap_or_default();
         let result = SubscribeResult {

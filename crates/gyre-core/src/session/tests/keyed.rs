@@ -195,7 +195,7 @@ fn a_catch_up_can_be_cancelled() {
 
     let command = start("m:a");
     let command = Encoding::Json.decode_command(command.as_bytes()).unwrap();
-    let cx = Context { now: script.now, rules: &script.rules };
+    let cx = Context { now: script.now, rules: &script.rules, patches: &script.patches };
     script.session.handle_command(&cx, command).unwrap();
     let Some(Output::Effect(id, Effect::ReadMapState { .. })) = script.session.poll_output() else {
         panic!()
@@ -286,7 +286,7 @@ fn polls_may_have_delta() {
         assert_eq!(sent, format!(r#"{{"id":2,"subscribe":{{"epoch":"e",{told}"type":4}}}}"#));
         let command = track(&["a"]);
         let command = Encoding::Json.decode_command(command.as_bytes()).unwrap();
-        let cx = Context { now: script.now, rules: &script.rules };
+        let cx = Context { now: script.now, rules: &script.rules, patches: &script.patches };
         script.session.handle_command(&cx, command).unwrap();
         let Some(Output::Effect(id, Effect::VerifyTrack { .. })) = script.session.poll_output() else {
             panic!()
