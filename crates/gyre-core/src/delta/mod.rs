@@ -29,6 +29,7 @@ pub fn patched(base: &Publication, publication: &Publication) -> Option<Publicat
 }
 
 #[cfg(test)]
+#[expect(clippy::disallowed_methods, reason = "a test is where time comes from")]
 mod tests {
     use std::{sync::Arc, time::Instant};
 

@@ -110,6 +110,7 @@ impl Patches {
 }
 
 #[cfg(test)]
+#[expect(clippy::disallowed_methods, reason = "a test is where time comes from")]
 mod tests {
     use gyre_protocol::Payload;
 
