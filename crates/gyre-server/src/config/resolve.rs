@@ -11,8 +11,8 @@ use globset::{Glob, GlobSetBuilder};
 use gyre_core::{
     channel::{
         CallRights, ChannelOptions, ChannelPattern, ClientKey, DataFormat, HistoryOptions, MapOptions,
-        MapRetention, Namespaces, PageSizes, RecoveryMode, SharedPollOptions, SubscribeRights,
-        SubscriptionKind, Versions,
+        MapOrder, MapRetention, MapStorage, Namespaces, PageSizes, RecoveryMode, SharedPollOptions,
+        SubscribeRights, SubscriptionKind, Versions,
     },
     hub::{Deflate, WINDOW_BITS_MAX},
     limits::Limits,
@@ -584,8 +584,9 @@ fn map(options: &Section) -> Option<MapOptions> {
         _ => MapRetention::Ephemeral { key_ttl },
     };
     let max = size_or("max_page_size", 1000);
+    let order = if map.bool("ordered") { MapOrder::Score } else { MapOrder::Key };
     Some(MapOptions {
-        retention,
+        storage: MapStorage { retention, order },
         publish: rights("publish"),
         remove: rights("remove"),
         publish_hook: hook_of(map, "publish", "map_publish"),

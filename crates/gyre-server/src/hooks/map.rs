@@ -27,6 +27,8 @@ pub(super) struct MapResult<'a> {
     #[serde(deserialize_with = "null_is_default")]
     tags: BTreeMap<Box<str>, Box<str>>,
     #[serde(deserialize_with = "null_is_default")]
+    score: i64,
+    #[serde(deserialize_with = "null_is_default")]
     key_mode: String,
     #[serde(deserialize_with = "null_is_default")]
     idempotency_key: Box<str>,
@@ -62,6 +64,7 @@ impl Hook for MapChange {
             key: grant.key,
             data: replacement(grant.data, &grant.b64data)?,
             tags: grant.tags.into_iter().collect(),
+            score: grant.score,
             key_mode: match &*grant.key_mode {
                 "" => KeyMode::Any,
                 "if_new" => KeyMode::IfNew,
