@@ -216,10 +216,10 @@ fn maps_are_ordered_on_request() {
     let map = |extra: Value| {
         let mut map = json!({"mode": "ephemeral", "key_ttl": "1m"});
         map.as_object_mut().unwrap().extend(extra.as_object().unwrap().clone());
-        let namespace = json!({"name": "n", "subscription_type": "map", "map": map});
+        let namespace = json!({"name": "ns", "subscription_type": "map", "map": map});
         let loaded = load_tree(json!({"channel": {"namespaces": [namespace]}})).unwrap();
         assert!(loaded.warnings.is_empty());
-        loaded.resolved.rules.namespaces.named["n"].map.as_ref().unwrap().storage.order
+        loaded.resolved.rules.namespaces.named["ns"].map.as_ref().unwrap().storage.order
     };
     assert_eq!(map(json!({})), MapOrder::Key);
     assert_eq!(map(json!({"ordered": false})), MapOrder::Key);
