@@ -13,7 +13,7 @@ use gyre_node::{
     },
 };
 use gyre_protocol::{
-    Disconnect, Epoch, Payload, StreamPosition, Unsubscribe,
+    Disconnect, Epoch, Payload, RawPayload, StreamPosition, Unsubscribe,
     api::{self, Error, Outcome, Request, ResultBody},
 };
 
@@ -40,8 +40,7 @@ pub(super) async fn execute(node: &Node, request: Request<'_>) -> Outcome {
             Ok(ResultBody::Empty)
         }
         Request::Refresh(request) => {
-            let info = if request.info.is_empty() { Payload::default() } else { json(request.info) };
-            let refresh = ServerRefresh { expire_at: request.expire_at, info };
+            let refresh = ServerRefresh { expire_at: request.expire_at, info: request.info.to_payload() };
             node.refresh(target_of(&request), RefreshRequest { expired: request.expired, refresh }).await;
             Ok(ResultBody::Empty)
         }
@@ -90,17 +89,11 @@ pub(super) fn internal_error() -> Error {
 
 pub(super) type Operation = Result<ResultBody, ApiError>;
 
-/// A raw JSON value, copied out of the request.
-fn json(raw: &[u8]) -> Payload {
-    Payload::json(raw.to_vec())
-}
-
 /// `b64…` wins over the raw field.
-pub(super) fn payload(raw: &[u8], base64: &str) -> Result<Payload, ApiError> {
-    match (base64, raw) {
-        ("", []) => Ok(Payload::default()),
-        ("", raw) => Ok(json(raw)),
-        (base64, _) => STANDARD.decode(base64).map(Payload::new).map_err(|_| ApiError::BAD_REQUEST),
+pub(super) fn payload(raw: RawPayload<'_>, base64: &str) -> Result<Payload, ApiError> {
+    match base64 {
+        "" => Ok(raw.to_payload()),
+        base64 => STANDARD.decode(base64).map(Payload::new).map_err(|_| ApiError::BAD_REQUEST),
     }
 }
 
