@@ -33,6 +33,10 @@ pub struct Limits {
     pub channel_length_max: usize,
     /// `client.queue_max_size`: bytes queued for a connection that does not read (3008). Default 1 MiB.
     pub queue_bytes_max: usize,
+    /// `websocket.write_timeout`: a peer that takes nothing for so long is given up (3009); zero is no limit. Default 1 s.
+    pub websocket_write_timeout: Duration,
+    /// `uni_websocket.write_timeout`, likewise.
+    pub uni_websocket_write_timeout: Duration,
     /// `client.history_max_publication_limit`: publications in a history reply. Default 300.
     pub history_publications_max: usize,
     /// `client.recovery_max_publication_limit`: publications recovered by a subscribe. Default 300.
@@ -66,6 +70,8 @@ impl Default for Limits {
             channel_limit: 128,
             channel_length_max: 255,
             queue_bytes_max: 1 << 20,
+            websocket_write_timeout: Duration::from_secs(1),
+            uni_websocket_write_timeout: Duration::from_secs(1),
             history_publications_max: 300,
             recovery_publications_max: 300,
             subscribe_buffer_max: 1024,

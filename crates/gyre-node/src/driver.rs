@@ -36,11 +36,13 @@ impl ShardState {
         loop {
             let Some(connection) = self.connections.at_mut(slot) else { return Ok(()) };
             let Some(output) = connection.session.poll_output() else { return Ok(()) };
+            self.counters.observe(&output);
             match output {
                 Output::Reply(reply) => self.send(slot, |form| form.reply(&reply).ok()),
                 Output::Push(push) => self.send(slot, |form| form.push(&push).ok()),
                 Output::Ping => self.send(slot, |form| Some(form.ping())),
                 Output::Finish => self.refuse(slot),
+                Output::Refused { .. } => {}
                 Output::Activate { channel, activation } => self.activate(slot, channel, activation),
                 Output::Effect(id, effect) => {
                     if let Some(outcome) = self.execute(slot, id, effect, now) {

@@ -26,6 +26,6 @@ pub use node::{Node, NodeInfo, Ports};
 pub use polls::CONCURRENCY as POLL_CONCURRENCY;
 pub use sessions::Received;
 pub use shard::{
-    Commands, ConnectionId, ConnectionOptions, Fed, Flushed, Link, LocalShard, OpeningRequest, PingTimes,
-    Queue, Setup, ShardSnapshot, SimulatedShard, TransportKind, run_shards,
+    Commands, ConnectionId, ConnectionOptions, Counters, Fed, Flushed, Link, LocalShard, OpeningRequest,
+    PingTimes, Queue, Setup, ShardSnapshot, SimulatedShard, TransportKind, run_shards,
 };

@@ -17,7 +17,7 @@ use gyre_h3::RequestHead;
 use gyre_node::{ConnectionOptions, LocalShard, OpeningRequest, TransportKind};
 use gyre_protocol::codec::Encoding;
 use gyre_transport::{
-    http::{OriginPolicy, Peer, Request, Response, Service, full, status},
+    http::{ConnectionEvent, OriginPolicy, Peer, Request, Response, Service, full, status},
     quic,
     streaming::{self, emulation, grpc},
     websocket, webtransport,
@@ -211,7 +211,15 @@ impl Router {
 
     /// Limits of the node on new connections, checked before any protocol.
     pub fn admits_connection(&self) -> bool {
-        self.shard.has_room() && self.routes.connection_rate.admits(Instant::now())
+        if !self.shard.has_room() {
+            self.shard.count(|counters| counters.refused_by_limit += 1);
+            return false;
+        }
+        let is_in_time = self.routes.connection_rate.admits(Instant::now());
+        if !is_in_time {
+            self.shard.count(|counters| counters.refused_by_rate += 1);
+        }
+        is_in_time
     }
 
     /// What a request that opens a connection says of it: the user a trusted header names, and what hooks may see.
@@ -312,6 +320,14 @@ impl Service for Router {
     fn call(self: Rc<Self>, request: Request) -> Pin<Box<dyn Future<Output = Response>>> {
         Box::pin(async move { self.route(request).await })
     }
+
+    fn observe(&self, event: ConnectionEvent) {
+        match event {
+            ConnectionEvent::Opened | ConnectionEvent::Closed => {}
+            ConnectionEvent::Refused => self.shard.count(|counters| counters.sockets_refused += 1),
+            ConnectionEvent::AcceptFailed => self.shard.count(|counters| counters.accepts_failed += 1),
+        }
+    }
 }
 
 /// The router of one listener as HTTP/3 sees it.
@@ -339,8 +355,12 @@ pub struct UniGrpc {
 impl Service for UniGrpc {
     fn call(self: Rc<Self>, request: Request) -> Pin<Box<dyn Future<Output = Response>>> {
         Box::pin(async move {
-            let admits = || self.router.admits_connection();
-            grpc::serve(request, &self.router.shard, &self.settings, admits).await
+            // Who trusts a header for the user has a proxy that sets it, and that is one for HTTP.
+            let admit = |metadata: &HeaderMap| {
+                let headers = self.router.routes.hooks.visible_metadata(metadata);
+                self.router.admits_connection().then_some(OpeningRequest { user: None, headers })
+            };
+            grpc::serve(request, &self.router.shard, &self.settings, admit).await
         })
     }
 }

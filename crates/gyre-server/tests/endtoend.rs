@@ -22,6 +22,7 @@ const KEY: &str = "key";
 struct Server {
     child: Child,
     port: u16,
+    grpc_port: u16,
     folder: PathBuf,
 }
 
@@ -35,7 +36,8 @@ impl Drop for Server {
 
 impl Server {
     async fn start() -> Self {
-        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let [port, grpc_port] = [0; 2].map(|_| TcpListener::bind("127.0.0.1:0").unwrap());
+        let [port, grpc_port] = [port, grpc_port].map(|free| free.local_addr().unwrap().port());
         let folder = std::env::temp_dir().join(format!("gyre-endtoend-{}-{port}", std::process::id()));
         std::fs::create_dir_all(&folder).unwrap();
         let made = rcgen::generate_simple_self_signed(vec!["localhost".into()]).unwrap();
@@ -44,11 +46,10 @@ impl Server {
             "allow_publish_for_client": true, "allow_publish_for_anonymous": true,
             "history_size": 100, "history_ttl": "300s", "force_recovery": true,
         });
+        let tls = json!({"enabled": true, "cert_pem": made.cert.pem(), "key_pem": made.signing_key.serialize_pem()});
         let config = json!({
-            "http_server": {
-                "address": "127.0.0.1", "port": port, "http3": {"enabled": true},
-                "tls": {"enabled": true, "cert_pem": made.cert.pem(), "key_pem": made.signing_key.serialize_pem()},
-            },
+            "http_server": {"address": "127.0.0.1", "port": port, "http3": {"enabled": true}, "tls": tls},
+            "uni_grpc": {"enabled": true, "address": "127.0.0.1", "port": grpc_port, "tls": tls},
             "webtransport": {"enabled": true},
             "uni_webtransport": {"enabled": true},
             "sse": {"enabled": true},
@@ -67,7 +68,7 @@ impl Server {
             .stdout(Stdio::null())
             .spawn()
             .unwrap();
-        let server = Self { child, port, folder };
+        let server = Self { child, port, grpc_port, folder };
         let deadline = Instant::now() + LIMIT;
         while TcpStream::connect(("127.0.0.1", port)).await.is_err() {
             assert!(Instant::now() < deadline, "the server does not listen");
@@ -574,4 +575,43 @@ async fn a_unidirectional_session_listens() {
         timeout(LIMIT, stream.read_to_end(&mut rest)).await.unwrap().unwrap();
         assert!(rest.ends_with(farewell), "{}", rest.escape_ascii());
     }
+}
+
+/// A gRPC call over TLS gets its connect push, and at the end why and a status. Method: a client that speaks HTTP/2 and
+/// frames its messages itself.
+#[tokio::test]
+async fn a_grpc_call_listens() {
+    use http_body_util::{BodyExt, Full};
+    let server = Server::start().await;
+    let mut config = trusting();
+    config.alpn_protocols = vec![b"h2".to_vec()];
+    let tcp = TcpStream::connect(("127.0.0.1", server.grpc_port)).await.unwrap();
+    let connector = tokio_rustls::TlsConnector::from(std::sync::Arc::new(config));
+    let tls = connector.connect("localhost".try_into().unwrap(), tcp).await.unwrap();
+    let executor = hyper_util::rt::TokioExecutor::new();
+    let io = hyper_util::rt::TokioIo::new(tls);
+    let (mut client, connection) = hyper::client::conn::http2::handshake(executor, io).await.unwrap();
+    let driver = tokio::spawn(connection);
+    let request =
+        http::Request::post("https://localhost/centrifugal.centrifugo.unistream.CentrifugoUniStream/Consume")
+            .header("content-type", "application/grpc+proto")
+            .header("te", "trailers")
+            // ConnectRequest { name (4): "a" }
+            .body(Full::<bytes::Bytes>::from(&b"\x00\x00\x00\x00\x03\x22\x01a"[..]))
+            .unwrap();
+    let response = timeout(LIMIT, client.send_request(request)).await.unwrap().unwrap();
+    assert_eq!(
+        (response.status().as_u16(), &response.headers()["content-type"]),
+        (200, &"application/grpc".parse().unwrap())
+    );
+    let mut body = response.into_body();
+    let first = timeout(LIMIT, body.frame()).await.unwrap().unwrap().unwrap().into_data().unwrap();
+    // Uncompressed, short, and the connect push as field 10.
+    assert_eq!((&first[..4], usize::from(first[4]), first[5]), (&[0; 4][..], first.len() - 5, 0x52));
+    server.terminate();
+    let rest = timeout(LIMIT, body.collect()).await.unwrap().unwrap();
+    assert_eq!(rest.trailers().unwrap()["grpc-status"], "0");
+    assert_eq!(rest.to_bytes(), b"\x00\x00\x00\x00\x0f\x5a\x0d\x08\xb9\x17\x12\x08shutdown"[..]);
+    drop(client);
+    driver.await.unwrap().unwrap();
 }

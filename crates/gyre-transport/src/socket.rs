@@ -23,6 +23,9 @@ enum Kind {
     Tunnel(Box<Tunnel>),
 }
 
+/// Every idle connection pays for it.
+const _: () = assert!(size_of::<Socket>() <= size_of::<TcpStream>() + size_of::<usize>());
+
 impl Socket {
     /// A plain connection.
     pub fn plain(tcp: TcpStream) -> Self {

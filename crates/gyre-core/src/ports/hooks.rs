@@ -92,6 +92,8 @@ pub struct Caller {
 pub struct ConnectionHeaders {
     /// Of the request that opened the connection; a name may come more than once.
     pub request: RequestHeaders,
+    /// Metadata of the gRPC call that opened the connection, in place of a request's headers.
+    pub metadata: RequestHeaders,
     /// Of the connect command; each name comes once.
     pub emulated: EmulatedHeaders,
 }

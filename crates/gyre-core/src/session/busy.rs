@@ -1,6 +1,8 @@
 //! Commands that wait for the effects they need, and what may run beside them.
 
-use super::{Effect, EffectId, Live, Session, connect, map, map_publish, publish, shared_poll, subscribe};
+use super::{
+    CommandKind, Effect, EffectId, Live, Session, connect, map, map_publish, publish, shared_poll, subscribe,
+};
 use crate::{channel::ChannelName, limits::Limits};
 
 /// A command that waits for its effect, and those that did before it.
@@ -84,6 +86,24 @@ impl BusyCommand {
             | Self::MapHook(_)
             | Self::Presence { .. }
             | Self::History { .. } => false,
+        }
+    }
+
+    pub(super) fn kind(&self) -> CommandKind {
+        match self {
+            Self::Connect(_) => CommandKind::Connect,
+            Self::VerifySubscribe { .. }
+            | Self::AskSubscribe { .. }
+            | Self::Subscribe
+            | Self::Map(_)
+            | Self::JoinPoll { .. } => CommandKind::Subscribe,
+            Self::Unsubscribe { .. } => CommandKind::Unsubscribe,
+            Self::AskPublish(_) | Self::Publish { .. } | Self::MapHook(_) => CommandKind::Publish,
+            Self::Rpc { .. } => CommandKind::Rpc,
+            Self::Presence { .. } => CommandKind::Presence,
+            Self::History { .. } => CommandKind::History,
+            Self::Refresh { .. } => CommandKind::Refresh,
+            Self::SubRefresh { .. } | Self::Track(_) => CommandKind::SubRefresh,
         }
     }
 

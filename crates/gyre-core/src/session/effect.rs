@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use gyre_protocol::{ClientInfo, Epoch, Payload, PresenceStats, StreamPosition, SubscribePush};
+use gyre_protocol::{ClientInfo, Epoch, Payload, PresenceStats, Request, StreamPosition, SubscribePush};
 
 use crate::{
     channel::{ChannelName, MapRetention, SharedPollOptions},
@@ -400,8 +400,70 @@ pub enum Output {
         /// What may flow, and in which form.
         activation: Activation,
     },
+    /// A command was answered with an error; for those who count.
+    Refused {
+        /// Which.
+        command: CommandKind,
+        /// Code of the error.
+        code: u32,
+    },
     /// Nothing more will come: let the peer read what was sent, then end the connection.
     Finish,
+}
+
+/// The commands there are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[expect(missing_docs, reason = "their names say it")]
+pub enum CommandKind {
+    Connect,
+    Subscribe,
+    Unsubscribe,
+    Publish,
+    Presence,
+    PresenceStats,
+    History,
+    Rpc,
+    Send,
+    Refresh,
+    SubRefresh,
+    Ping,
+}
+
+impl CommandKind {
+    pub(super) fn of(request: &Request<'_>) -> Self {
+        match request {
+            Request::Connect(_) => Self::Connect,
+            Request::Subscribe(_) => Self::Subscribe,
+            Request::Unsubscribe(_) => Self::Unsubscribe,
+            Request::Publish(_) => Self::Publish,
+            Request::Presence(_) => Self::Presence,
+            Request::PresenceStats(_) => Self::PresenceStats,
+            Request::History(_) => Self::History,
+            Request::Rpc(_) => Self::Rpc,
+            Request::Send(_) => Self::Send,
+            Request::Refresh(_) => Self::Refresh,
+            Request::SubRefresh(_) => Self::SubRefresh,
+            Request::Ping => Self::Ping,
+        }
+    }
+
+    /// The name in the protocol.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Connect => "connect",
+            Self::Subscribe => "subscribe",
+            Self::Unsubscribe => "unsubscribe",
+            Self::Publish => "publish",
+            Self::Presence => "presence",
+            Self::PresenceStats => "presence_stats",
+            Self::History => "history",
+            Self::Rpc => "rpc",
+            Self::Send => "send",
+            Self::Refresh => "refresh",
+            Self::SubRefresh => "sub_refresh",
+            Self::Ping => "ping",
+        }
+    }
 }
 
 /// Options of a subscription made by the application at run time.

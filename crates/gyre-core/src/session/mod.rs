@@ -49,6 +49,8 @@ pub struct Session {
     pings: Pings,
     direction: Direction,
     jitter: u16,
+    /// The command that is worked on.
+    working_on: CommandKind,
     next_effect: u32,
     address: Option<Box<SessionAddress>>,
     state: State,
@@ -154,6 +156,7 @@ impl Session {
             pings: options.pings,
             direction: options.direction,
             jitter: options.jitter,
+            working_on: CommandKind::Connect,
             next_effect: 0,
             address: options.address,
             state: State::Fresh { stale_at, header_user: options.header_user },
@@ -241,6 +244,7 @@ impl Session {
             return self.pong(cx);
         }
         let Some(request) = request else { return Err(Disconnect::BAD_REQUEST) };
+        self.working_on = CommandKind::of(&request);
         let outcome = match request {
             Request::Connect(_) => Err(Disconnect::BAD_REQUEST.into()),
             Request::Subscribe(request) => self.subscribe(cx, id, &request),
@@ -289,6 +293,7 @@ impl Session {
         let outcome = match outcome {
             // No command waits for these.
             Outcome::Subscribed { channel, result } => {
+                self.working_on = CommandKind::Subscribe;
                 self.subscribed(cx, effect, &channel, result)?;
                 self.unsubscribe_held();
                 return Ok(());
@@ -301,6 +306,7 @@ impl Session {
         };
         let State::Live(live) = &mut self.state else { return Ok(()) };
         let Some(command) = live.take_busy(effect) else { return Ok(()) };
+        self.working_on = command.kind();
         self.resume(cx, command, outcome)?;
         self.unsubscribe_held();
         Ok(())
@@ -390,6 +396,7 @@ impl Session {
         self.outputs.retain(|output| match output {
             Output::Reply(_)
             | Output::Push(_)
+            | Output::Refused { .. }
             | Output::Effect(
                 _,
                 Effect::Unsubscribe { .. } | Effect::LeaveMap { .. } | Effect::Untrack { .. },
@@ -417,6 +424,9 @@ impl Session {
     }
 
     fn reply(&mut self, id: u32, body: ReplyBody) {
+        if let ReplyBody::Error(error) = &body {
+            self.outputs.push_back(Output::Refused { command: self.working_on, code: error.code });
+        }
         self.outputs.push_back(Output::Reply(Reply { id, body }));
     }
 

@@ -34,6 +34,8 @@ struct Script {
     asked: Vec<Asked>,
     /// Effects that had no answer, by name.
     effects: Vec<String>,
+    /// Commands answered with an error, for those who count.
+    refused: Vec<(CommandKind, u32)>,
 }
 
 /// What the application was asked: which effect and hook, about whom, what.
@@ -92,6 +94,7 @@ impl Script {
             answers: VecDeque::new(),
             asked: Vec::new(),
             effects: Vec::new(),
+            refused: Vec::new(),
         }
     }
 
@@ -120,9 +123,16 @@ impl Script {
     fn settle(&mut self) -> Result<Vec<Output>, Disconnect> {
         let mut sent = Vec::new();
         while let Some(output) = self.session.poll_output() {
-            let Output::Effect(id, effect) = output else {
-                sent.push(output);
-                continue;
+            let (id, effect) = match output {
+                Output::Effect(id, effect) => (id, effect),
+                Output::Refused { command, code } => {
+                    self.refused.push((command, code));
+                    continue;
+                }
+                output => {
+                    sent.push(output);
+                    continue;
+                }
             };
             let name = format!("{effect:?}").split([' ', '{']).next().unwrap_or("").to_owned();
             let outcome = match effect {
@@ -378,6 +388,46 @@ fn subscription_tokens_are_bound() {
     let sent = json(&script.pass(Duration::from_secs(27)).unwrap());
     assert!(sent.contains(r#""unsubscribe":{"code":2501"#), "{sent}");
     assert!(!script.session.is_subscribed("$c"));
+}
+
+/// Every error reply is counted with its command, at once or late.
+#[test]
+fn errors_are_counted_by_command() {
+    let mut script = Script::connected(|rules| rules.limits.channel_limit = 1);
+    script.send(SUBSCRIBE).unwrap();
+    script.send(r#"{"id":3,"subscribe":{"channel":"d"}}"#).unwrap();
+    script.send(r#"{"id":4,"rpc":{"method":"m"}}"#).unwrap();
+    script.send(r#"{"id":5,"publish":{"channel":"x:c","data":1}}"#).unwrap();
+    script.history = Err(EngineError::UnrecoverablePosition);
+    script.send(r#"{"id":6,"history":{"channel":"c"}}"#).unwrap();
+    let expected = [
+        (CommandKind::Subscribe, 106),
+        (CommandKind::Rpc, 108),
+        (CommandKind::Publish, 102),
+        (CommandKind::History, 112),
+    ];
+    assert_eq!(script.refused, expected);
+}
+
+/// Positions are checked by the tick, but not by every one: the delay has to have passed since the last time.
+#[test]
+fn positions_are_checked_at_most_so_often() {
+    let mut script = Script::connected(|rules| {
+        rules.limits.ping_interval = Duration::ZERO;
+        rules.limits.presence_update_interval = Duration::from_secs(10);
+        rules.limits.channel_position_check_delay = Duration::from_secs(25);
+    });
+    script.send(r#"{"id":2,"subscribe":{"channel":"c","positioned":true}}"#).unwrap();
+    let checks: Vec<usize> = (0..100)
+        .map(|_| {
+            script.effects.clear();
+            script.pass(Duration::from_secs(1)).unwrap();
+            script.effects.iter().filter(|effect| *effect == "CheckPosition").count()
+        })
+        .collect();
+    let checked: Vec<usize> = (0..100).filter(|second| checks[*second] > 0).collect();
+    assert!(checks.iter().all(|count| *count <= 1));
+    assert!(checked[0] >= 24 && checked.windows(2).all(|pair| pair[1] - pair[0] == 30), "{checked:?}");
 }
 
 /// Recovery: all of what was missed, or the plain truth that it is not there.

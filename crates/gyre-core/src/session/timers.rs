@@ -25,6 +25,8 @@ pub(super) struct Timers {
     /// The connection ends then unless it is refreshed; the grace is included.
     expire_at: Option<Instant>,
     tick_at: Option<Instant>,
+    /// The first tick from then on checks positions.
+    positions_at: Option<Instant>,
 }
 
 impl Timers {
@@ -37,6 +39,7 @@ impl Timers {
     /// The connect has succeeded: pings begin at a random time in the second half of the first interval.
     pub(super) fn connected(&mut self, now: &Now, limits: &Limits, pings: Pings, jitter: u16) {
         self.stale_at = None;
+        self.positions_at = Some(now.instant + limits.channel_position_check_delay);
         if pings == Pings::Protocol && !limits.ping_interval.is_zero() {
             self.ping_at = Some(now.instant + second_half(limits.ping_interval, jitter));
         }
@@ -149,6 +152,10 @@ impl Session {
         let (mut expired, mut abandoned) = (Vec::<ChannelName>::new(), Vec::<ChannelName>::new());
         let mut asked = Vec::<(ChannelName, Box<str>)>::new();
         let mut is_needed = false;
+        let checks_positions = live.timers.positions_at.is_some_and(|at| at <= cx.now.instant);
+        if checks_positions {
+            live.timers.positions_at = Some(cx.now.instant + cx.rules.limits.channel_position_check_delay);
+        }
         for (channel, subscription) in live.subscriptions.iter_mut() {
             if let SubscriptionState::Polled(tracked) = &mut subscription.state {
                 let keys = tracked.take_expired(unix_seconds);
@@ -184,7 +191,7 @@ impl Session {
                     info: subscription.info.clone(),
                 });
             }
-            if subscription.features.positioned {
+            if subscription.features.positioned && checks_positions {
                 let meta_ttl = cx.rules.namespaces.history_meta_ttl_of(channel);
                 effects.push(Effect::CheckPosition { channel: channel.clone(), meta_ttl });
             }

@@ -1,9 +1,9 @@
 //! What a transport gives a shard for one connection.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use gyre_core::{hub::WireForm, ports::ConnectionHeaders, session::Pings};
+use gyre_core::{hub::WireForm, limits::Limits, ports::ConnectionHeaders, session::Pings};
 use gyre_protocol::Disconnect;
 use tokio::sync::oneshot;
 
@@ -100,12 +100,27 @@ impl TransportKind {
         matches!(self, Self::Sse | Self::HttpStream)
     }
 
+    /// How long a peer may take nothing of what waits for it; `None` is for ever, as far as other limits let it.
+    pub(crate) fn write_timeout(self, limits: &Limits) -> Option<Duration> {
+        let timeout = match self {
+            Self::WebSocket => limits.websocket_write_timeout,
+            Self::UniWebSocket => limits.uni_websocket_write_timeout,
+            Self::Sse | Self::HttpStream | Self::UniSse | Self::UniHttpStream => STREAM_WRITE_TIMEOUT,
+            // A page that is suspended takes nothing, and loses no connection for it; the queue's limit holds.
+            Self::WebTransport | Self::UniWebTransport | Self::UniGrpc => Duration::ZERO,
+        };
+        (!timeout.is_zero()).then_some(timeout)
+    }
+
     /// True if clients of it are told an address of their session. It also names a unidirectional session to
     /// operations.
     pub fn has_session_address(self) -> bool {
         !matches!(self, Self::WebSocket | Self::WebTransport)
     }
 }
+
+/// How long the reader of a streaming response may take nothing.
+const STREAM_WRITE_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// What a shard needs to know of a new connection.
 #[derive(Clone, Debug)]

@@ -5,6 +5,7 @@
 //! woken by the first frame of a turn and runs after the tasks that were ready before it. Coalescing under load comes
 //! from that, with no added delay when idle.
 
+mod counters;
 mod link;
 mod queue;
 mod simulated;
@@ -27,6 +28,7 @@ use std::{
 use bytes::Bytes;
 use gyre_protocol::{Command, Disconnect};
 
+pub use counters::Counters;
 pub use link::{Commands, ConnectionOptions, Fed, Flushed, Link, OpeningRequest, TransportKind};
 pub use queue::Queue;
 pub use simulated::SimulatedShard;
@@ -103,6 +105,16 @@ impl LocalShard {
     pub fn ping_times(&self) -> PingTimes {
         let limits = &self.state.borrow().rules.limits;
         PingTimes { interval: limits.ping_interval, pong_timeout: limits.pong_timeout }
+    }
+
+    /// Counts what happened before there was a connection.
+    pub fn count(&self, count: impl FnOnce(&mut Counters)) {
+        count(&mut self.state.borrow_mut().counters);
+    }
+
+    /// Counts a close whose code is the transport's own.
+    pub fn count_close(&self, id: ConnectionId, code: u32) {
+        self.state.borrow_mut().count_close(id, code);
     }
 
     /// Drops whatever waits in the connection's queue.

@@ -13,6 +13,7 @@ use bytes::Bytes;
 use gyre_core::{
     channel::ChannelName,
     hub::{Hub, KeyedHub, Outbox, Place, Slot, WireForm},
+    limits::Limits,
     ports::{ChannelEvent, ConnectionHeaders, EmulatedHeaders},
     rules::{self, Now, Rules},
     session::{ClientId, Session, SessionAddress, SessionOptions},
@@ -22,8 +23,8 @@ use hashbrown::HashMap;
 use slab::Slab;
 
 use super::{
-    Commands, ConnectionId, ConnectionOptions, Fed, Flushed, Link, Queue, TransportKind, link::Frame,
-    wheel::Wheel,
+    Commands, ConnectionId, ConnectionOptions, Counters, Fed, Flushed, Link, Queue, TransportKind,
+    link::Frame, wheel::Wheel,
 };
 use crate::{clock, events, mailbox::Message, node::Node, sessions::SessionPlace};
 
@@ -50,7 +51,7 @@ pub(crate) struct Connections {
     slots: Slab<Connection>,
     dirty: VecDeque<Slot>,
     flusher: Option<Waker>,
-    queue_bytes_max: usize,
+    limits: Limits,
     /// Subscriptions that missed something, found while delivering.
     lost: Vec<(Slot, ChannelName)>,
     /// Connections to close, found while delivering.
@@ -67,7 +68,7 @@ pub(crate) struct Connection {
     pub(crate) transport: TransportKind,
     form: WireForm,
     is_dirty: bool,
-    is_blocked: bool,
+    writing: Writing,
     announces_disconnect: bool,
     queue: Queue,
     link: Box<dyn Link>,
@@ -77,6 +78,14 @@ pub(crate) struct Connection {
     idle_waker: Option<Waker>,
     /// What hooks may see of its headers, if anything.
     pub(crate) headers: Option<Arc<ConnectionHeaders>>,
+}
+
+/// Whether a peer takes more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Writing {
+    Free,
+    /// It takes no more. By then, if there is a limit, it must have taken something.
+    Blocked(Option<Instant>),
 }
 
 /// How far a connection is.
@@ -90,14 +99,6 @@ pub(crate) enum Phase {
     Closing,
 }
 
-/// What one shard has counted since it started.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Counters {
-    pub(crate) accepted: [u64; TransportKind::ALL.len()],
-    pub(crate) disconnects: HashMap<u32, u64>,
-    pub(crate) commands: u64,
-}
-
 /// Gauges and counters of one shard at one moment.
 #[derive(Clone, Debug, Default)]
 pub struct ShardSnapshot {
@@ -109,12 +110,8 @@ pub struct ShardSnapshot {
     pub channels: usize,
     /// Open connections by transport, in the order of [`TransportKind::ALL`].
     pub open: [u64; TransportKind::ALL.len()],
-    /// Connections accepted by transport.
-    pub accepted: [u64; TransportKind::ALL.len()],
-    /// Disconnects by code.
-    pub disconnects: Vec<(u32, u64)>,
-    /// Commands received.
-    pub commands: u64,
+    /// What it has counted.
+    pub counters: Counters,
     /// Replies, pushes and pings sent.
     pub messages_sent: u64,
 }
@@ -122,14 +119,14 @@ pub struct ShardSnapshot {
 impl ShardState {
     pub(crate) fn new(node: Arc<Node>, index: usize) -> Self {
         let rules = node.rules();
-        let queue_bytes_max = rules.limits.queue_bytes_max;
+        let limits = rules.limits.clone();
         Self {
             node,
             index,
             rules,
             hub: Hub::default(),
             keyed: KeyedHub::default(),
-            connections: Connections { queue_bytes_max, ..Connections::default() },
+            connections: Connections { limits, ..Connections::default() },
             users: HashMap::default(),
             counters: Counters::default(),
             wheel: Wheel::new(Instant::now()),
@@ -140,7 +137,7 @@ impl ShardState {
     }
 
     pub(crate) fn set_rules(&mut self, rules: Arc<Rules>) {
-        self.connections.queue_bytes_max = rules.limits.queue_bytes_max;
+        self.connections.limits.clone_from(&rules.limits);
         self.rules = rules;
     }
 
@@ -171,7 +168,7 @@ impl ShardState {
             transport: options.transport,
             form: options.form,
             is_dirty: false,
-            is_blocked: false,
+            writing: Writing::Free,
             announces_disconnect: options.announces_disconnect,
             queue: Queue::default(),
             link,
@@ -321,11 +318,14 @@ impl ShardState {
         }
         connection.phase = Phase::Closing;
         *self.counters.disconnects.entry(disconnect.code).or_default() += 1;
+        if disconnect.code != Disconnect::CONNECTION_CLOSED.code {
+            *self.counters.closes.entry((connection.transport, disconnect.code)).or_default() += 1;
+        }
         events::disconnected(&connection.session, connection.transport, disconnect);
         self.forget_session(slot, now);
         let Some(connection) = self.connections.slots.get_mut(slot as usize) else { return };
-        if disconnect.code == Disconnect::SLOW.code {
-            connection.queue.clear_unstarted(connection.is_blocked);
+        if [Disconnect::SLOW.code, Disconnect::WRITE_ERROR.code].contains(&disconnect.code) {
+            connection.queue.clear_unstarted(connection.writing != Writing::Free);
         }
         if connection.announces_disconnect && disconnect.code != Disconnect::CONNECTION_CLOSED.code {
             let push =
@@ -390,7 +390,7 @@ impl ShardState {
 
     fn arm(&mut self, slot: Slot) {
         let Some(connection) = self.connections.slots.get_mut(slot as usize) else { return };
-        let Some(deadline) = connection.session.poll_timeout() else { return };
+        let Some(deadline) = connection.deadline() else { return };
         let tick = self.wheel.tick_of(deadline);
         if tick >= connection.armed {
             return;
@@ -427,15 +427,20 @@ impl ShardState {
         if connection.phase == Phase::Closing {
             return;
         }
+        if matches!(connection.writing, Writing::Blocked(Some(deadline)) if deadline <= now.instant) {
+            return self.close(slot, &Disconnect::WRITE_ERROR, now);
+        }
         let outcome = connection.session.handle_timeout(&rules::Context { now, rules: &self.rules });
         self.settle(slot, outcome, now);
     }
 
     pub(crate) fn flush(&mut self, id: ConnectionId) -> Flushed {
         let Some(connection) = self.connections.get_mut(id) else { return Flushed::Failed };
-        let flushed = connection.flush();
-        if flushed == Flushed::Failed {
-            self.disconnect(id, &Disconnect::CONNECTION_CLOSED);
+        let flushed = connection.flush(&self.rules.limits);
+        match flushed {
+            Flushed::Done => {}
+            Flushed::Blocked => self.arm(id.slot),
+            Flushed::Failed => self.disconnect(id, &Disconnect::CONNECTION_CLOSED),
         }
         flushed
     }
@@ -447,6 +452,13 @@ impl ShardState {
             self.settle_deliveries();
         }
         is_there
+    }
+
+    /// Counts a close whose code is the transport's own.
+    pub(crate) fn count_close(&mut self, id: ConnectionId, code: u32) {
+        if let Some(connection) = self.connections.get_mut(id) {
+            *self.counters.closes.entry((connection.transport, code)).or_default() += 1;
+        }
     }
 
     pub(crate) fn discard_queue(&mut self, id: ConnectionId) {
@@ -469,8 +481,14 @@ impl ShardState {
             let Some(slot) = self.connections.dirty.pop_front() else { return false };
             let Some(connection) = self.connections.slots.get_mut(slot as usize) else { continue };
             connection.is_dirty = false;
-            if !connection.is_blocked && connection.flush() == Flushed::Failed {
-                self.close(slot, &Disconnect::CONNECTION_CLOSED, clock::now());
+            let flushed = match connection.writing {
+                Writing::Free => connection.flush(&self.rules.limits),
+                Writing::Blocked(_) => Flushed::Blocked,
+            };
+            match flushed {
+                Flushed::Done => {}
+                Flushed::Blocked => self.arm(slot),
+                Flushed::Failed => self.close(slot, &Disconnect::CONNECTION_CLOSED, clock::now()),
             }
         }
         !self.connections.dirty.is_empty()
@@ -479,9 +497,7 @@ impl ShardState {
     pub(crate) fn snapshot(&self) -> ShardSnapshot {
         let mut snapshot = ShardSnapshot {
             channels: self.hub.channel_count(),
-            accepted: self.counters.accepted,
-            disconnects: self.counters.disconnects.iter().map(|(&code, &count)| (code, count)).collect(),
-            commands: self.counters.commands,
+            counters: self.counters.clone(),
             messages_sent: self.connections.messages_sent,
             ..ShardSnapshot::default()
         };
@@ -508,14 +524,33 @@ impl Connection {
         Arc::make_mut(self.headers.get_or_insert_default()).emulated = emulated;
     }
 
-    fn flush(&mut self) -> Flushed {
+    fn flush(&mut self, limits: &Limits) -> Flushed {
         if self.queue.is_empty() {
-            self.is_blocked = false;
+            self.writing = Writing::Free;
             return Flushed::Done;
         }
+        let before = self.queue.bytes();
         let flushed = self.link.flush(&mut self.queue);
-        self.is_blocked = flushed == Flushed::Blocked;
+        self.writing = match (flushed, self.writing) {
+            (Flushed::Blocked, Writing::Blocked(deadline)) if self.queue.bytes() == before => {
+                Writing::Blocked(deadline)
+            }
+            (Flushed::Blocked, _) => {
+                let timeout = self.transport.write_timeout(limits);
+                Writing::Blocked(timeout.map(|timeout| clock::now().instant + timeout))
+            }
+            (Flushed::Done | Flushed::Failed, _) => Writing::Free,
+        };
         flushed
+    }
+
+    /// When something is due: of the session, or because the peer takes nothing.
+    fn deadline(&self) -> Option<Instant> {
+        let writing = match self.writing {
+            Writing::Blocked(deadline) if self.phase != Phase::Closing => deadline,
+            Writing::Blocked(_) | Writing::Free => None,
+        };
+        [self.session.poll_timeout(), writing].into_iter().flatten().min()
     }
 }
 
@@ -540,12 +575,12 @@ impl Connections {
         let Some(connection) = self.slots.get_mut(slot as usize) else { return };
         self.messages_sent += 1;
         connection.queue.push(frame);
-        if connection.queue.bytes() > self.queue_bytes_max && connection.phase == Phase::Open {
+        if connection.queue.bytes() > self.limits.queue_bytes_max && connection.phase == Phase::Open {
             // What one turn produces may exceed the bound although the peer keeps up: only what it does not take counts.
-            if !connection.is_blocked {
-                connection.flush();
+            if connection.writing == Writing::Free {
+                connection.flush(&self.limits);
             }
-            if connection.queue.bytes() > self.queue_bytes_max {
+            if connection.queue.bytes() > self.limits.queue_bytes_max {
                 self.doomed.push((slot, Disconnect::SLOW));
             }
         }

@@ -136,6 +136,7 @@ fn target(proxy: &Section, path: &str, findings: &mut Findings) -> Option<Target
         timeout: proxy.duration("timeout"),
         static_headers,
         http_headers: names(proxy, path, "http_headers", findings),
+        grpc_metadata: names(proxy, path, "grpc_metadata", findings),
         emulated_headers: names(proxy, path, "emulated_headers", findings),
         is_binary: proxy.bool("binary_encoding"),
         includes_meta: proxy.bool("include_connection_meta"),

@@ -404,7 +404,7 @@ fn rules(raw: &Section) -> Rules {
     Rules {
         limits: Limits {
             poll_concurrency: raw.object("shared_poll").size("concurrency_limit"),
-            ..limits(client, channel)
+            ..limits(client, channel, raw)
         },
         namespaces: namespaces(channel),
         connect: ConnectRules {
@@ -439,8 +439,10 @@ fn unidirectional_disconnects(section: &Section) -> Vec<(u32, Disconnect)> {
         .collect()
 }
 
-fn limits(client: &Section, channel: &Section) -> Limits {
+fn limits(client: &Section, channel: &Section, raw: &Section) -> Limits {
     Limits {
+        websocket_write_timeout: raw.object("websocket").duration("write_timeout"),
+        uni_websocket_write_timeout: raw.object("uni_websocket").duration("write_timeout"),
         ping_interval: client.duration("ping_interval"),
         pong_timeout: client.duration("pong_timeout"),
         stale_close_delay: client.duration("stale_close_delay"),

@@ -207,6 +207,8 @@ pub(super) fn headers(target: &Target, connection: Option<&ConnectionHeaders>) -
         replace(&mut headers, &target.emulated_headers, emulated);
         let request = connection.request.iter().map(|(name, value)| (&**name, &**value));
         replace(&mut headers, &target.http_headers, request);
+        let metadata = connection.metadata.iter().map(|(name, value)| (&**name, &**value));
+        replace(&mut headers, &target.grpc_metadata, metadata);
     }
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
     headers
@@ -249,6 +251,7 @@ mod tests {
         target.static_headers.insert("x-both", HeaderValue::from_static("fixed"));
         target.emulated_headers = named(&["x-emulated", "x-both", "x-broken", "content-length"]);
         target.http_headers = named(&["cookie", "x-both", "host"]);
+        target.grpc_metadata = named(&["x-metadata"]);
         let connection = ConnectionHeaders {
             request: [
                 ("cookie", "a=1"),
@@ -259,6 +262,7 @@ mod tests {
             ]
             .map(|(name, value)| (name.into(), value.as_bytes().into()))
             .into(),
+            metadata: [("x-metadata".into(), b"m"[..].into()), ("cookie".into(), b"c=3"[..].into())].into(),
             emulated: [
                 ("x-emulated", "e"),
                 ("x-both", "frame"),
@@ -281,6 +285,7 @@ mod tests {
                 "cookie=b=2",
                 "x-both=request",
                 "x-emulated=e",
+                "x-metadata=m",
                 "x-static=fixed"
             ]
         );

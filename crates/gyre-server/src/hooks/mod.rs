@@ -26,7 +26,7 @@ use std::{
 
 use ::http::{HeaderMap, HeaderName, StatusCode, Uri};
 use arc_swap::ArcSwap;
-use gyre_core::ports::{Answer, Caller, ConnectionHeaders, HookRefusal};
+use gyre_core::ports::{Answer, Caller, ConnectionHeaders, HookRefusal, RequestHeaders};
 use gyre_protocol::ClientError;
 use serde::Deserialize;
 
@@ -52,6 +52,8 @@ pub struct Target {
     pub static_headers: HeaderMap,
     /// `http_headers`: headers of the client's request that are passed on.
     pub http_headers: Vec<HeaderName>,
+    /// `grpc_metadata`: metadata of the client's gRPC call that is passed on.
+    pub grpc_metadata: Vec<HeaderName>,
     /// `emulated_headers`: headers of the connect command that are passed on.
     pub emulated_headers: Vec<HeaderName>,
     /// `binary_encoding`: data is carried in base64.
@@ -128,6 +130,8 @@ struct Table {
     targets: HashMap<Box<str>, Arc<Called>>,
     /// Headers of requests that some target wants passed on.
     visible: Vec<HeaderName>,
+    /// The same of metadata.
+    visible_metadata: Vec<HeaderName>,
 }
 
 /// A target and the client it is called with.
@@ -169,12 +173,15 @@ impl Hooks {
 
     /// The headers of a request that opens a connection which hooks may see, if there are any.
     pub fn visible(&self, headers: &HeaderMap) -> Option<Arc<ConnectionHeaders>> {
-        let table = self.0.table.load();
-        let values = |name| headers.get_all(name).iter().map(move |value| (name, value));
-        let seen = table.visible.iter().flat_map(values);
-        let request: Box<[_]> =
-            seen.map(|(name, value)| (name.as_str().into(), value.as_bytes().into())).collect();
+        let request = select(headers, &self.0.table.load().visible);
         (!request.is_empty()).then(|| Arc::new(ConnectionHeaders { request, ..ConnectionHeaders::default() }))
+    }
+
+    /// The metadata of a gRPC call that opens a connection which hooks may see, if there is any.
+    pub fn visible_metadata(&self, metadata: &HeaderMap) -> Option<Arc<ConnectionHeaders>> {
+        let metadata = select(metadata, &self.0.table.load().visible_metadata);
+        (!metadata.is_empty())
+            .then(|| Arc::new(ConnectionHeaders { metadata, ..ConnectionHeaders::default() }))
     }
 
     /// Asks, and answers with error 100 where there is no usable answer.
@@ -211,14 +218,28 @@ impl Hooks {
     }
 }
 
+/// The headers of these names, with all their values.
+fn select(headers: &HeaderMap, names: &[HeaderName]) -> RequestHeaders {
+    let values = |name| headers.get_all(name).iter().map(move |value| (name, value));
+    let selected = names.iter().flat_map(values);
+    selected.map(|(name, value)| (name.as_str().into(), value.as_bytes().into())).collect()
+}
+
+/// Each name once.
+fn distinct<'a>(names: impl Iterator<Item = &'a HeaderName>) -> Vec<HeaderName> {
+    let mut distinct: Vec<HeaderName> = Vec::new();
+    for name in names {
+        if !distinct.contains(name) {
+            distinct.push(name.clone());
+        }
+    }
+    distinct
+}
+
 impl Table {
     fn new(targets: Targets, client: &HttpClient) -> Result<Self, HookSetupError> {
-        let mut visible: Vec<HeaderName> = Vec::new();
-        for name in targets.values().flat_map(|target| &target.http_headers) {
-            if !visible.contains(name) {
-                visible.push(name.clone());
-            }
-        }
+        let visible = distinct(targets.values().flat_map(|target| &target.http_headers));
+        let visible_metadata = distinct(targets.values().flat_map(|target| &target.grpc_metadata));
         let called = |(name, target): (Box<str>, Target)| {
             let client = match &target.tls {
                 None => client.clone(),
@@ -230,7 +251,7 @@ impl Table {
             Ok((name, Arc::new(Called { target, client })))
         };
         let targets = targets.into_iter().map(called).collect::<Result<_, HookSetupError>>()?;
-        Ok(Self { targets, visible })
+        Ok(Self { targets, visible, visible_metadata })
     }
 }
 

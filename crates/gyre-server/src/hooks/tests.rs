@@ -26,6 +26,7 @@ pub(super) fn target(endpoint: &str) -> Target {
         timeout: Duration::from_secs(1),
         static_headers: HeaderMap::new(),
         http_headers: Vec::new(),
+        grpc_metadata: Vec::new(),
         emulated_headers: Vec::new(),
         is_binary: false,
         includes_meta: false,
@@ -182,6 +183,7 @@ fn only_listed_headers_are_visible() {
     let listing = |names: &[&'static str]| {
         let mut target = target("http://a/");
         target.http_headers = names.iter().map(|name| HeaderName::from_static(name)).collect();
+        target.grpc_metadata = vec![HeaderName::from_static("x-c")];
         target
     };
     let targets = [("a".into(), listing(&["cookie"])), ("b".into(), listing(&["cookie", "x-b"]))];
@@ -194,6 +196,9 @@ fn only_listed_headers_are_visible() {
     names.sort_unstable();
     assert_eq!(names, ["cookie", "x-b"]);
     assert_eq!(hooks.visible(&headers(&["x-c"])), None);
+    let metadata = hooks.visible_metadata(&headers(&["cookie", "x-c"])).unwrap();
+    assert!(metadata.request.is_empty());
+    assert_eq!(metadata.metadata.iter().map(|(name, _)| &**name).collect::<Vec<_>>(), ["x-c"]);
 }
 
 /// A hook that is not configured, and one that nobody listens for, fail with error 100 and are counted; a refresh has no

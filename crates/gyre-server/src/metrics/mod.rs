@@ -7,7 +7,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use gyre_node::{Node, TransportKind};
+use gyre_node::{Node, ShardSnapshot, TransportKind};
 use prometheus_client::{
     encoding::text::encode,
     metrics::{counter::Counter, family::Family, gauge::Gauge, histogram::Histogram},
@@ -129,6 +129,83 @@ impl Drop for HookCall<'_> {
     }
 }
 
+/// The counters of all shards together.
+#[derive(Default)]
+struct Counted {
+    accepted: Family<Labels, Counter>,
+    inflight: Family<Labels, Gauge>,
+    disconnects: Family<Labels, Counter>,
+    closes: Family<Labels, Counter>,
+    unsubscribes: Family<Labels, Counter>,
+    reply_errors: Family<Labels, Counter>,
+    recoveries: Family<Labels, Counter>,
+    commands: Counter,
+    messages: Counter,
+    refused_by_limit: Counter,
+    refused_by_rate: Counter,
+    sockets_refused: Counter,
+    accepts_failed: Counter,
+}
+
+impl Counted {
+    fn add(&mut self, shard: &ShardSnapshot) {
+        let counters = &shard.counters;
+        let add = |family: &Family<Labels, Counter>, labels: Labels, count: u64| {
+            family.get_or_create(&labels).inc_by(count);
+        };
+        for (i, kind) in TransportKind::ALL.into_iter().enumerate() {
+            let labels = vec![("transport", kind.name().to_owned())];
+            add(&self.accepted, labels.clone(), counters.accepted[i]);
+            self.inflight.get_or_create(&labels).inc_by(shard.open[i] as i64);
+        }
+        for (code, count) in &counters.disconnects {
+            add(&self.disconnects, vec![("code", code.to_string())], *count);
+        }
+        for ((transport, code), count) in &counters.closes {
+            let labels = vec![("transport", transport.name().to_owned()), ("code", code.to_string())];
+            add(&self.closes, labels, *count);
+        }
+        for (code, count) in &counters.unsubscribes {
+            add(&self.unsubscribes, vec![("code", code.to_string())], *count);
+        }
+        for ((command, code), count) in &counters.reply_errors {
+            let labels = vec![("method", command.name().to_owned()), ("code", code.to_string())];
+            add(&self.reply_errors, labels, *count);
+        }
+        for ((is_recovered, has_publications), count) in &counters.recoveries {
+            let yes = |is: &bool| if *is { "yes" } else { "no" }.to_owned();
+            let labels =
+                vec![("recovered", yes(is_recovered)), ("has_recovered_publications", yes(has_publications))];
+            add(&self.recoveries, labels, *count);
+        }
+        self.commands.inc_by(counters.commands);
+        self.messages.inc_by(shard.messages_sent);
+        self.refused_by_limit.inc_by(counters.refused_by_limit);
+        self.refused_by_rate.inc_by(counters.refused_by_rate);
+        self.sockets_refused.inc_by(counters.sockets_refused);
+        self.accepts_failed.inc_by(counters.accepts_failed);
+    }
+
+    fn register(self, registry: &mut Registry) {
+        registry.register("client_connections_accepted", "Connections accepted", self.accepted);
+        registry.register("client_connections_inflight", "Connections open", self.inflight);
+        registry.register("client_num_server_disconnects", "Disconnects by code", self.disconnects);
+        registry.register("client_num_server_unsubscribes", "Unsubscribes by the server", self.unsubscribes);
+        registry.register("client_num_reply_errors", "Commands answered with an error", self.reply_errors);
+        registry.register("client_recover", "Recoveries asked for", self.recoveries);
+        registry.register("client_commands_received", "Commands received from clients", self.commands);
+        registry.register("client_messages_sent", "Replies, pushes and pings sent to clients", self.messages);
+        registry.register("transport_outgoing_close_count", "Closes by the server", self.closes);
+        let by_limit = "Connections refused by client.connection_limit";
+        registry.register("node_client_connection_limit", by_limit, self.refused_by_limit);
+        let by_rate = "Connections refused by client.connection_rate_limit";
+        registry.register("node_client_connection_rate_limit", by_rate, self.refused_by_rate);
+        let sockets = "TCP connections closed because too many were open";
+        registry.register("node_sockets_refused", sockets, self.sockets_refused);
+        registry.register("node_accepts_failed", "TCP connections not accepted", self.accepts_failed);
+    }
+}
+
 /// The text of `/metrics`.
 pub async fn render(node: &Node, api: &ApiMetrics, hooks: &HookMetrics) -> String {
     let summary = node.summary().await;
@@ -147,27 +224,11 @@ pub async fn render(node: &Node, api: &ApiMetrics, hooks: &HookMetrics) -> Strin
     build.get_or_create(&vec![("version", node.info.version.to_string())]).set(1);
     registry.register("node_build", "Version of the server", build);
 
-    let disconnects = Family::<Labels, Counter>::default();
-    let accepted = Family::<Labels, Counter>::default();
-    let inflight = Family::<Labels, Gauge>::default();
-    let (commands, messages): (Counter, Counter) = Default::default();
+    let mut counted = Counted::default();
     for shard in node.snapshots().await {
-        for (code, count) in shard.disconnects {
-            disconnects.get_or_create(&vec![("code", code.to_string())]).inc_by(count);
-        }
-        for (i, kind) in TransportKind::ALL.into_iter().enumerate() {
-            let labels = vec![("transport", kind.name().to_owned())];
-            accepted.get_or_create(&labels).inc_by(shard.accepted[i]);
-            inflight.get_or_create(&labels).inc_by(shard.open[i] as i64);
-        }
-        commands.inc_by(shard.commands);
-        messages.inc_by(shard.messages_sent);
+        counted.add(&shard);
     }
-    registry.register("client_num_server_disconnects", "Disconnects by code", disconnects);
-    registry.register("client_connections_accepted", "Connections accepted", accepted);
-    registry.register("client_connections_inflight", "Connections open", inflight);
-    registry.register("client_commands_received", "Commands received from clients", commands);
-    registry.register("client_messages_sent", "Replies, pushes and pings sent to clients", messages);
+    counted.register(&mut registry);
 
     let mut text = String::new();
     let api = api.registry.lock().unwrap_or_else(PoisonError::into_inner);

@@ -211,3 +211,28 @@ fn to_request(head: &RequestHead, body: Body) -> Option<Request> {
     headers.insert(::http::header::HOST, HeaderValue::from_str(&head.authority).ok()?);
     Some(request)
 }
+
+#[cfg(test)]
+mod tests {
+    use futures_util::FutureExt;
+
+    use super::*;
+
+    /// A body that is not read stops its stream at the bound, until it is read on; one that nobody wants keeps nothing.
+    #[tokio::test]
+    async fn bodies_are_read_ahead_by_a_bound() {
+        let piece = Bytes::from(vec![0; BODY_AHEAD_BYTES]);
+        let queue = BodyQueue::default();
+        let mut body = QueueBody { queue: queue.queue.clone(), taken: queue.taken.clone() };
+        assert!(queue.room().now_or_never().is_some());
+        queue.push(piece.clone());
+        assert!(queue.room().now_or_never().is_none());
+        assert_eq!(body.frame().await.unwrap().unwrap().into_data().unwrap(), piece);
+        assert!(queue.room().now_or_never().is_some());
+        queue.push(piece.clone());
+        let (_, ()) = tokio::join!(queue.room(), async { drop(body) });
+        queue.push(piece);
+        assert!(queue.room().now_or_never().is_some());
+        assert!(queue.queue.borrow().data.is_empty());
+    }
+}

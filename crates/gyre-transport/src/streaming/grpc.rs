@@ -47,12 +47,13 @@ pub struct Settings {
     pub message_bytes_max: usize,
 }
 
-/// Answers a call; its response is the connection. `admits` is asked before the request is read.
+/// Answers a call; its response is the connection. `admit` is asked before the request is read: what is to be known of
+/// it, or `None` if there is no room.
 pub async fn serve(
     request: Request,
     shard: &LocalShard,
     settings: &Settings,
-    admits: impl FnOnce() -> bool,
+    admit: impl FnOnce(&HeaderMap) -> Option<OpeningRequest>,
 ) -> Response {
     if let Some(response) = refuse(&request) {
         return response;
@@ -60,9 +61,9 @@ pub async fn serve(
     if request.uri().path() != CONSUME {
         return Refusal::UNKNOWN_METHOD.response();
     }
-    if !admits() {
+    let Some(opening) = admit(request.headers()) else {
         return Refusal::FULL.response();
-    }
+    };
     let body = read_body(request.into_body(), PREFIX_BYTES.saturating_add(settings.message_bytes_max)).await;
     let message = body.map_err(Refusal::unread).and_then(only_message);
     let connect = message.as_deref().map_err(|refusal| *refusal).and_then(|message| {
@@ -73,7 +74,7 @@ pub async fn serve(
     });
     match connect {
         Ok(connect) => {
-            let stream = StreamBody::open(shard, opening());
+            let stream = StreamBody::open(shard, stream(opening));
             stream.command(connect_command(connect));
             let mut response = Response::new(Box::pin(stream) as crate::http::Body);
             response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(CONTENT_TYPE));
@@ -83,15 +84,14 @@ pub async fn serve(
     }
 }
 
-fn opening() -> Opening {
+fn stream(opening: OpeningRequest) -> Opening {
     Opening {
         options: ConnectionOptions {
             transport: TransportKind::UniGrpc,
             form: FORM,
             announces_disconnect: false,
             pings: Pings::Protocol,
-            // Who trusts a header has a proxy that sets it, and that is one for HTTP.
-            opening: OpeningRequest::default(),
+            opening,
         },
         preamble: b"",
         // Why the connection ended was its last message: the call itself went well.

@@ -469,7 +469,9 @@ impl Connection {
     /// The client's frames cannot be read: it is told why, and the session ends as if it had left.
     fn broken(&mut self, error: FrameError) -> Consumed {
         tracing::debug!(%error, "WebSocket framing broken");
-        self.shard.enqueue(self.id, frame::close_frame(error.close_code(), ""));
+        let code = error.close_code();
+        self.shard.enqueue(self.id, frame::close_frame(code, ""));
+        self.shard.count_close(self.id, code.into());
         self.shard.flush(self.id);
         self.shard.disconnect(self.id, &Disconnect::CONNECTION_CLOSED);
         self.shared.ending.set(Some(Ending::Broken));

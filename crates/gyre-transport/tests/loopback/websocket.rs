@@ -1,6 +1,10 @@
 //! WebSocket from the opening handshake to a node's session and back, on a real shard.
 
+use std::time::Duration;
+
 use futures_util::{SinkExt, StreamExt};
+use gyre_core::limits::Limits;
+use gyre_protocol::Disconnect;
 use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
     net::{TcpSocket, TcpStream},
@@ -145,7 +149,8 @@ async fn a_late_reader_gets_everything() {
     // 12 MB: more than the kernel keeps for a connection (4 MB to be sent by default).
     const MESSAGES: usize = 240;
     let certificate = Certificate::new();
-    let world = World::start(Some(certificate.tcp_config()));
+    let limits = Limits { websocket_write_timeout: Duration::ZERO, ..Limits::default() };
+    let world = World::with_limits(Some(certificate.tcp_config()), limits);
     let connect = |tcp| async {
         let tls = connect_tls(tcp, certificate.client(&[])).await.unwrap();
         Client::open(tls, "", &[]).await.unwrap().0.connected().await
@@ -172,6 +177,46 @@ async fn a_late_reader_gets_everything() {
         }
     }
     assert_eq!(numbers, (0..MESSAGES).collect::<Vec<_>>());
+}
+
+/// A subscriber that takes nothing for as long as it may is given up, and told so when it reads again; one that reads is
+/// not.
+///
+/// Spec: client protocol, "WebSocket", write deadline
+#[tokio::test]
+async fn a_reader_that_takes_nothing_is_given_up() {
+    let limits = Limits { websocket_write_timeout: Duration::from_millis(200), ..Limits::default() };
+    let world = World::with_limits(None, limits);
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.set_recv_buffer_size(4096).unwrap();
+    let tcp = socket.connect(([127, 0, 0, 1], world.port).into()).await.unwrap();
+    let mut subscriber = Client::open(tcp, "", &[]).await.unwrap().0.connected().await;
+    let mut publisher = world.client().await;
+    for client in [&mut subscriber, &mut publisher] {
+        client.send(r#"{"id":2,"subscribe":{"channel":"c"}}"#).await;
+        client.text().await;
+    }
+    let data = "x".repeat(50_000);
+    let publish = |number: u64| format!(r#"{{"id":{number},"publish":{{"channel":"c","data":"{data}"}}}}"#);
+    for number in 3.. {
+        publisher.send(&publish(number)).await;
+        // Its own publication and the reply.
+        for _ in 0..2 {
+            publisher.text().await;
+        }
+        if world.disconnects(Disconnect::WRITE_ERROR.code).await == 1 {
+            break;
+        }
+    }
+    // What was on its way comes first.
+    let code = loop {
+        if let Message::Close(Some(frame)) = subscriber.next().await {
+            break u16::from(frame.code);
+        }
+    };
+    assert_eq!(code, 3009);
+    publisher.send(r#"{"id":1,"unsubscribe":{"channel":"c"}}"#).await;
+    assert!(publisher.text().await.contains("unsubscribe"), "it reads, and stays");
 }
 
 /// Each way to break the framing is answered with its close code.

@@ -40,6 +40,7 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 pub(crate) struct World {
     pub(crate) port: u16,
     pub(crate) stop: watch::Sender<bool>,
+    node: Arc<Node>,
     threads: Vec<thread::JoinHandle<()>>,
 }
 
@@ -76,7 +77,13 @@ impl World {
             }),
         )
         .unwrap();
-        Self { port: port.recv().unwrap(), stop, threads }
+        Self { port: port.recv().unwrap(), stop, node, threads }
+    }
+
+    /// How many connections were ended with that code.
+    pub(crate) async fn disconnects(&self, code: u32) -> u64 {
+        let snapshots = self.node.snapshots().await;
+        snapshots.iter().filter_map(|shard| shard.counters.disconnects.get(&code)).sum()
     }
 
     pub(crate) async fn tcp(&self) -> TcpStream {
@@ -152,7 +159,8 @@ impl Service for Endpoints {
                 _ => {
                     let is_full = request.uri().query() == Some("full");
                     let settings = grpc::Settings { message_bytes_max: MESSAGE_BYTES_MAX };
-                    grpc::serve(request, &self.shard, &settings, || !is_full).await
+                    let admit = |_: &_| (!is_full).then(Default::default);
+                    grpc::serve(request, &self.shard, &settings, admit).await
                 }
             }
         })
