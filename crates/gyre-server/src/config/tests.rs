@@ -225,11 +225,11 @@ fn misspelt_keys_are_hinted_at() {
 #[test]
 fn what_is_not_available_is_told() {
     let loaded = load_tree(json!({
-        "grpc_api": {"enabled": true},
+        "grpc_api": {"enabled": true, "reflection": true},
     }));
     let warnings: Vec<_> = loaded.unwrap().warnings.into_iter().map(|warning| warning.message).collect();
     let keys: Vec<_> = warnings.iter().filter_map(|message| message.split(' ').next()).collect();
-    assert_eq!(keys, ["grpc_api.enabled"]);
+    assert_eq!(keys, ["grpc_api.reflection"]);
     let over_grpc = load_tree(json!({
         "channel": {
             "proxy": {"subscribe": {"endpoint": "grpc://a:1"}, "publish": {"endpoint": "grpc://unused:1"}},
@@ -348,17 +348,36 @@ fn hooks_are_resolved() {
     assert_eq!((credentials.as_bytes(), credentials.is_sensitive()), (&b"Basic dXNlcjpwQHNz"[..], true));
 }
 
-/// The listener of gRPC clients has a port of its own.
+/// Each listener for gRPC has a port of its own.
 #[test]
-fn grpc_clients_have_their_own_port() {
-    let paths_of = |grpc: i64, internal: &str| {
-        let server = json!({"port": 8000, "internal_port": internal});
-        paths(load_tree(json!({"http_server": server, "uni_grpc": {"enabled": true, "port": grpc}})))
-    };
-    assert_eq!(paths_of(11000, "9000"), Vec::<String>::new());
-    for (grpc, internal) in [(8000, ""), (9000, "9000"), (0, ""), (65536, "")] {
-        assert_eq!(paths_of(grpc, internal), ["uni_grpc.port"], "{grpc} {internal}");
+fn grpc_listeners_have_their_own_ports() {
+    for name in ["uni_grpc", "grpc_api"] {
+        let paths_of = |grpc: i64, internal: &str| {
+            let server = json!({"port": 8000, "internal_port": internal});
+            paths(load_tree(json!({"http_server": server, (name): {"enabled": true, "port": grpc}})))
+        };
+        assert_eq!(paths_of(11000, "9000"), Vec::<String>::new());
+        for (grpc, internal) in [(8000, ""), (9000, "9000"), (0, ""), (65536, "")] {
+            assert_eq!(paths_of(grpc, internal), [format!("{name}.port")], "{grpc} {internal}");
+        }
     }
+    let both = json!({"enabled": true, "port": 11000});
+    assert_eq!(paths(load_tree(json!({"uni_grpc": both, "grpc_api": both}))), ["grpc_api.port"]);
+}
+
+/// What is configured of the API over gRPC, and what it is without.
+#[test]
+fn the_grpc_api_is_resolved() {
+    let options = |section: Value| {
+        let loaded = load_tree(json!({"grpc_api": section})).unwrap();
+        let grpc = loaded.resolved.grpc_api?;
+        let key = grpc.settings.key.map(|key| key.expose().clone());
+        Some((grpc.port, key, grpc.settings.transport_errors, grpc.settings.message_bytes_max))
+    };
+    assert_eq!(options(json!({"key": "k"})), None);
+    assert_eq!(options(json!({"enabled": true})), Some((10000, None, false, 4 << 20)));
+    let all = json!({"enabled": true, "port": 1, "key": "k", "error_mode": "transport", "max_receive_message_size": 9});
+    assert_eq!(options(all), Some((1, Some("k".into()), true, 9)));
 }
 
 /// Origins match by pattern in lower case; without patterns no page gets in, but what is no page does.

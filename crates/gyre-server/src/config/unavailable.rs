@@ -9,7 +9,7 @@ use super::{
 
 /// Switches of what is not there: the object that has each, and the key.
 const SWITCHES: [(&str, &str); 7] = [
-    ("grpc_api", "enabled"),
+    ("grpc_api", "reflection"),
     ("admin", "enabled"),
     ("swagger", "enabled"),
     ("debug", "enabled"),
