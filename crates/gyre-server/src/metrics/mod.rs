@@ -97,10 +97,10 @@ impl HookMetrics {
     }
 
     /// A call begins; it ends when the value is dropped.
-    pub fn begin(&self, kind: &'static str, name: &str) -> HookCall<'_> {
+    pub fn begin(&self, protocol: &'static str, kind: &'static str, name: &str) -> HookCall<'_> {
         // The names of default hooks have their kind behind a slash.
         let name = name.split('/').next().unwrap_or_default().to_owned();
-        let labels = vec![("protocol", "http".to_owned()), ("type", kind.to_owned()), ("name", name)];
+        let labels = vec![("protocol", protocol.to_owned()), ("type", kind.to_owned()), ("name", name)];
         self.inflight.get_or_create(&labels).inc();
         HookCall { metrics: self, labels, began: Instant::now() }
     }

@@ -217,6 +217,11 @@ impl<'a> Message<'a> {
         }
     }
 
+    /// One of a list of texts, an empty one as well.
+    pub fn item(&mut self, number: u64, value: &str) {
+        self.message(number, |m| m.0.extend_from_slice(value.as_bytes()));
+    }
+
     /// Text.
     pub fn string(&mut self, number: u64, value: &str) {
         self.bytes(number, value.as_bytes());
