@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use gyre_protocol::{ClientError, Disconnect};
 
-use crate::{channel::Namespaces, limits::Limits};
+use crate::{channel::Namespaces, delta::Patches, limits::Limits};
 
 /// Limits, namespaces, the rules of connecting and of methods.
 #[derive(Clone, Debug, Default)]
@@ -148,4 +148,6 @@ pub struct Context<'a> {
     pub now: Now,
     /// The rules in force.
     pub rules: &'a Rules,
+    /// Patches made for others on the shard.
+    pub patches: &'a Patches,
 }

@@ -11,7 +11,7 @@ use std::{
 };
 
 use gyre_core::{
-    channel::{ChannelName, MapRetention},
+    channel::{ChannelName, MapStorage},
     hub::{Activation, Delta, Joined, Slot, Subscriber},
     ports::{Answer, EngineError, History, HistoryFilter, PresenceEvent},
     rules::{self, Now},
@@ -47,7 +47,7 @@ impl ShardState {
                 Output::Effect(id, effect) => {
                     if let Some(outcome) = self.execute(slot, id, effect, now) {
                         let Some(connection) = self.connections.at_mut(slot) else { return Ok(()) };
-                        let cx = rules::Context { now, rules: &self.rules };
+                        let cx = rules::Context { now, rules: &self.rules, patches: &self.patches };
                         connection.session.handle_outcome(&cx, id, outcome)?;
                     }
                 }
@@ -237,7 +237,7 @@ impl ShardState {
         let is_polled = self.close_polled(&channel);
         if is_last && !is_polled {
             let ports = &self.node.ports;
-            let unsubscribed = match self.map_retention(&channel) {
+            let unsubscribed = match self.map_storage(&channel) {
                 Some(_) => ports.maps.unsubscribe(&channel),
                 None => ports.broker.unsubscribe(&channel),
             };
@@ -246,9 +246,9 @@ impl ShardState {
     }
 
     /// What the channel keeps, if it is a map.
-    fn map_retention(&self, channel: &str) -> Option<MapRetention> {
+    fn map_storage(&self, channel: &str) -> Option<MapStorage> {
         let options = self.rules.namespaces.options(channel)?;
-        options.map.as_ref().map(|map| map.retention)
+        options.map.as_ref().map(|map| map.storage)
     }
 
     /// Where the connection stands in the channel.
@@ -263,8 +263,8 @@ impl ShardState {
         let Some(place) = self.place(slot, &channel) else { return };
         let Some(reached) = self.hub.position_at(place).cloned() else { return };
         let filter = HistoryFilter { limit: Some(0), ..HistoryFilter::default() };
-        let top = match self.map_retention(&channel) {
-            Some(retention) => self.node.ports.maps.read_stream(&channel, filter, retention),
+        let top = match self.map_storage(&channel) {
+            Some(storage) => self.node.ports.maps.read_stream(&channel, filter, storage),
             None => self.node.ports.broker.history(&channel, filter, meta_ttl),
         };
         let Some(connection) = self.connections.at_mut(slot) else { return };

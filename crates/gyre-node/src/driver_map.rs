@@ -1,7 +1,7 @@
 //! Effects on maps: reading state and stream, following, changing.
 
 use gyre_core::{
-    channel::{ChannelName, MapRetention},
+    channel::{ChannelName, MapStorage},
     hub::{Slot, Subscriber},
     ports::{EngineError, HistoryFilter, KeyMode, NewEntry, StateFilter},
     session::{Effect, EffectId, MapChange, Outcome},
@@ -17,32 +17,32 @@ impl ShardState {
     pub(crate) fn execute_map(&mut self, slot: Slot, id: EffectId, effect: Effect) -> Option<Outcome> {
         let maps = self.node.ports.maps.clone();
         match effect {
-            Effect::ReadMapState { channel, filter, retention, hold } => {
-                self.read_map_state(slot, id, channel, filter, retention, hold)
+            Effect::ReadMapState { channel, filter, storage, hold } => {
+                self.read_map_state(slot, id, channel, filter, storage, hold)
             }
-            Effect::ReadMapStream { channel, filter, retention } => {
-                self.answer(slot, id, maps.read_stream(&channel, filter, retention).map(Outcome::MapStream))
+            Effect::ReadMapStream { channel, filter, storage } => {
+                self.answer(slot, id, maps.read_stream(&channel, filter, storage).map(Outcome::MapStream))
             }
             Effect::FollowMap { channel, join_leave, stream } => {
                 self.follow_map(slot, id, channel, join_leave, stream)
             }
-            Effect::ChangeMap { channel, change, retention } => {
+            Effect::ChangeMap { channel, change, storage } => {
                 let changed = match change {
-                    MapChange::Publish(entry) => maps.publish(&channel, *entry, retention),
+                    MapChange::Publish(entry) => maps.publish(&channel, *entry, storage),
                     MapChange::Remove { key, idempotency_key } => {
-                        maps.remove(&channel, &key, idempotency_key, retention)
+                        maps.remove(&channel, &key, idempotency_key, storage)
                     }
                 };
                 self.answer(slot, id, changed.map(|result| Outcome::Published(result.map(|_| ()))))
             }
-            Effect::EnterMap { channel, key, info, retention } => {
+            Effect::EnterMap { channel, key, info, storage } => {
                 let entry = NewEntry { key, info, key_mode: KeyMode::IfNewOrRenew, ..NewEntry::default() };
-                let entered = maps.publish(&channel, entry, retention);
+                let entered = maps.publish(&channel, entry, storage);
                 self.forget("enter a presence map", entered.map(|result| result.map(|_| ())));
                 None
             }
-            Effect::LeaveMap { channel, key, retention } => {
-                let left = maps.remove(&channel, &key, Box::default(), retention);
+            Effect::LeaveMap { channel, key, storage } => {
+                let left = maps.remove(&channel, &key, Box::default(), storage);
                 self.forget("leave a presence map", left.map(|result| result.map(|_| ())));
                 None
             }
@@ -58,11 +58,11 @@ impl ShardState {
         id: EffectId,
         channel: ChannelName,
         filter: StateFilter,
-        retention: MapRetention,
+        storage: MapStorage,
         hold: Option<bool>,
     ) -> Option<Outcome> {
         let Some(join_leave) = hold.filter(|_| self.place(slot, &channel).is_none()) else {
-            return self.read_state_now(slot, id, channel, filter, retention);
+            return self.read_state_now(slot, id, channel, filter, storage);
         };
         let subscriber = Subscriber::unpositioned(slot, join_leave).keeping_state();
         self.enter_channel(&channel, subscriber);
@@ -74,7 +74,7 @@ impl ShardState {
             if let Some(place) = shard.place(slot, &channel) {
                 shard.hub.hold(place, shard.rules.limits.subscribe_buffer_max);
             }
-            if let Some(outcome) = shard.read_state_now(slot, id, channel, filter, retention) {
+            if let Some(outcome) = shard.read_state_now(slot, id, channel, filter, storage) {
                 shard.with_session(slot, |session, cx| session.handle_outcome(cx, id, outcome));
             }
         }));
@@ -87,15 +87,15 @@ impl ShardState {
         id: EffectId,
         channel: ChannelName,
         filter: StateFilter,
-        retention: MapRetention,
+        storage: MapStorage,
     ) -> Option<Outcome> {
-        let is_held = retention.stream().is_none();
+        let is_held = storage.stream().is_none();
         let maps = self.node.ports.maps.clone();
         let work = async move {
             if is_held && let Err(error) = maps.subscribe(&channel).wait().await {
                 return Outcome::MapState(Err(error));
             }
-            Outcome::MapState(maps.read_state(&channel, filter, retention).wait().await)
+            Outcome::MapState(maps.read_state(&channel, filter, storage).wait().await)
         };
         self.answer(slot, id, poll_once(Box::pin(work)))
     }
@@ -122,7 +122,7 @@ impl ShardState {
         id: EffectId,
         channel: ChannelName,
         join_leave: bool,
-        stream: Option<(HistoryFilter, MapRetention)>,
+        stream: Option<(HistoryFilter, MapStorage)>,
     ) -> Option<Outcome> {
         if self.place(slot, &channel).is_none() {
             let buffer_max = self.rules.limits.subscribe_buffer_max;
@@ -134,9 +134,7 @@ impl ShardState {
             maps.subscribe(&channel).wait().await?;
             match stream {
                 None => Ok(None),
-                Some((filter, retention)) => {
-                    maps.read_stream(&channel, filter, retention).wait().await.map(Some)
-                }
+                Some((filter, storage)) => maps.read_stream(&channel, filter, storage).wait().await.map(Some),
             }
         };
         let work = async move { Outcome::MapFollowed(work.await as Result<_, EngineError>) };

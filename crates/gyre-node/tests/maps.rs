@@ -1,5 +1,5 @@
-//! Whatever happens between subscribing to a map and following it, a client ends up with what the store holds; with delta,
-//! out of patches that each have their base.
+//! Whatever happens between subscribing to a map and following it, a client ends up with what the store holds, in the order
+//! of the map; with delta, out of patches that each have their base.
 #![expect(clippy::unwrap_used, reason = "in a test a panic is the report")]
 
 #[path = "../../gyre-core/src/delta/apply.rs"]
@@ -7,6 +7,7 @@ mod patch_reader;
 
 use std::{
     cell::RefCell,
+    cmp::Reverse,
     collections::BTreeMap,
     num::NonZeroUsize,
     rc::Rc,
@@ -16,8 +17,8 @@ use std::{
 
 use gyre_core::{
     channel::{
-        ChannelOptions, ClientKey, HistoryOptions, MapOptions, MapRetention, Namespaces, PageSizes,
-        SubscribeRights, SubscriptionKind,
+        ChannelOptions, ClientKey, HistoryOptions, MapOptions, MapRetention, MapStorage, Namespaces,
+        PageSizes, SubscribeRights, SubscriptionKind,
     },
     hub::{Direction, Framing, WireForm},
     limits::Limits,
@@ -37,6 +38,8 @@ use serde_json::{Value, json};
 
 const KEY_TTL: Duration = Duration::from_secs(60);
 const KEYS: u32 = 12;
+/// Few, so that many are equal.
+const SCORES: [i64; 6] = [i64::MIN, -7, -1, 0, 3, i64::MAX];
 
 /// How often something happened, so that a test that never gets to the point is noticed.
 #[derive(Debug, Default)]
@@ -49,6 +52,8 @@ struct Seen {
     insufficient: u64,
     removals: u64,
     patches: u64,
+    /// Keys set while the client was between two pages of state.
+    between_pages: u64,
 }
 
 /// What the server wrote to the client.
@@ -95,7 +100,11 @@ struct Client {
     id: ConnectionId,
     wire: Rc<RefCell<Wire>>,
     phase: Phase,
-    keys: BTreeMap<String, Value>,
+    keys: BTreeMap<String, (i64, Value)>,
+    /// The order pages are asked for in, where the map has two.
+    is_ascending: bool,
+    /// The last entry of the pages so far; the next one has to follow it.
+    page_end: Option<(i64, String)>,
     /// With delta, the text of each key as it was received.
     texts: Option<BTreeMap<String, Vec<u8>>>,
     offset: u64,
@@ -118,13 +127,13 @@ struct World {
     _runtime: tokio::runtime::Runtime,
 }
 
-fn namespace(retention: MapRetention) -> Arc<ChannelOptions> {
+fn namespace(storage: MapStorage) -> Arc<ChannelOptions> {
     Arc::new(ChannelOptions {
         subscribe: SubscribeRights { client: true, anonymous: true },
         allow_delta_fossil: true,
         kind: SubscriptionKind::Map,
         map: Some(MapOptions {
-            retention,
+            storage,
             publish: Default::default(),
             remove: Default::default(),
             publish_hook: None,
@@ -150,7 +159,10 @@ fn rules() -> Rules {
         ("eph", MapRetention::Ephemeral { key_ttl: KEY_TTL }),
         ("per", MapRetention::Persistent { stream: stream(Duration::MAX) }),
     ];
-    let named = named.into_iter().map(|(name, retention)| (name.into(), namespace(retention)));
+    let named = named.into_iter().flat_map(|(name, retention)| {
+        let by_key = (name.into(), namespace(MapStorage::by_key(retention)));
+        [by_key, (format!("{name}-score").into(), namespace(MapStorage::by_score(retention)))]
+    });
     Rules {
         limits: Limits { subscribe_buffer_max: 16, ..Limits::default() },
         namespaces: Namespaces { named: named.collect(), ..Namespaces::default() },
@@ -242,7 +254,9 @@ impl World {
         let text = format!(r#"{{"text":"some quite long and constant text","n":{}}}"#, self.last_value);
         let (key, data) = (self.any_key().into(), Payload::json(text));
         let delta = self.generator.random_bool(0.8);
-        let request = MapPublishRequest { key, data, delta, ..Default::default() };
+        let score = SCORES[self.generator.random_range(0..SCORES.len())];
+        self.seen.between_pages += u64::from(matches!(self.client.phase, Phase::State { .. }));
+        let request = MapPublishRequest { key, data, delta, score, ..Default::default() };
         now(self.node.map_publish(self.channel, request));
     }
 
@@ -255,13 +269,17 @@ impl World {
         if self.client.waits_for.is_some() {
             return;
         }
-        let Client { phase, offset, epoch, .. } = &self.client;
+        if self.client.phase == Phase::Start {
+            self.client.is_ascending = self.generator.random_bool(0.3);
+        }
+        let Client { phase, offset, epoch, is_ascending, .. } = &self.client;
         let (channel, limit) = (self.channel, self.generator.random_range(0..5));
         let mut request = match phase {
             Phase::Live => return,
-            Phase::Start => json!({"channel": channel, "type": 1, "phase": 2, "limit": limit}),
+            Phase::Start => json!({"channel": channel, "type": 1, "phase": 2, "limit": limit,
+                "asc": is_ascending}),
             Phase::State { cursor } => json!({"channel": channel, "type": 1, "phase": 2, "limit": limit,
-                "cursor": cursor, "offset": offset, "epoch": epoch}),
+                "asc": is_ascending, "cursor": cursor, "offset": offset, "epoch": epoch}),
             Phase::Stream { is_recovering } => {
                 json!({"channel": channel, "type": 1, "phase": 1, "limit": limit,
                 "offset": offset, "epoch": epoch, "recover": is_recovering})
@@ -290,7 +308,7 @@ impl World {
         let bytes = std::mem::take(&mut self.client.wire.borrow_mut().0);
         for line in bytes.split(|&byte| byte == b'\n').filter(|line| !line.is_empty()) {
             let message: Value = serde_json::from_slice(line).unwrap();
-            self.client.receive(&message, &mut self.seen);
+            self.client.receive(&message, self.channel.contains("score"), &mut self.seen);
         }
     }
 
@@ -307,9 +325,13 @@ impl World {
             now(self.node.map_read_state(self.channel, StatePage { limit: -1, ..Default::default() }));
         let kept = state.entries.iter().map(|entry| {
             let value: Value = serde_json::from_slice(entry.data.bytes()).unwrap();
-            (entry.key.to_string(), value)
+            (entry.key.to_string(), (entry.score, value))
         });
-        assert_eq!(self.client.keys, kept.collect(), "{}", self.channel);
+        let mut keys: Vec<_> = self.client.keys.clone().into_iter().collect();
+        if self.channel.contains("score") {
+            keys.sort_by_cached_key(|(key, (score, _))| Reverse((*score, key.clone())));
+        }
+        assert_eq!(keys, kept.collect::<Vec<_>>(), "{}", self.channel);
     }
 }
 
@@ -329,6 +351,8 @@ impl Client {
             wire,
             phase: Phase::Start,
             keys: BTreeMap::new(),
+            is_ascending: false,
+            page_end: None,
             texts: has_delta.then(BTreeMap::new),
             offset: 0,
             epoch: String::new(),
@@ -351,6 +375,7 @@ impl Client {
         *self = Self {
             phase: Phase::Start,
             keys: BTreeMap::new(),
+            page_end: None,
             texts: self.texts.is_some().then(BTreeMap::new),
             offset: 0,
             epoch: String::new(),
@@ -378,7 +403,7 @@ impl Client {
         assert!(fed == Fed::Open || (fed == Fed::Busy && is_subscribe), "{fed:?}: {text}");
     }
 
-    fn receive(&mut self, message: &Value, seen: &mut Seen) {
+    fn receive(&mut self, message: &Value, is_ordered: bool, seen: &mut Seen) {
         if let Some(push) = message.get("push") {
             if let Some(publication) = push.get("pub") {
                 assert_eq!(self.phase, Phase::Live, "nothing comes before the live reply: {message}");
@@ -397,11 +422,11 @@ impl Client {
             return self.start();
         }
         if let Some(result) = message.get("subscribe") {
-            self.subscribed(result, seen);
+            self.subscribed(result, is_ordered, seen);
         }
     }
 
-    fn subscribed(&mut self, result: &Value, seen: &mut Seen) {
+    fn subscribed(&mut self, result: &Value, is_ordered: bool, seen: &mut Seen) {
         assert_eq!(result["type"], 1);
         if self.phase == Phase::Start {
             self.epoch = result["epoch"].as_str().unwrap().into();
@@ -410,7 +435,16 @@ impl Client {
         for entry in result["state"].as_array().into_iter().flatten() {
             assert!(entry["delta"].is_null(), "{entry}");
             let value = self.data_of(entry, seen);
-            self.keys.insert(entry["key"].as_str().unwrap().into(), value);
+            let (key, score) = (entry["key"].as_str().unwrap(), score_of(entry));
+            let place = (if is_ordered { score } else { 0 }, key.to_owned());
+            let follows = self.page_end.as_ref().is_none_or(|end| match is_ordered && !self.is_ascending {
+                true => place < *end,
+                false => place > *end,
+            });
+            assert!(follows, "{entry} does not follow {:?}", self.page_end);
+            self.page_end = Some(place);
+            let known = self.keys.insert(key.into(), (score, value));
+            assert!(known.is_none() || entry["offset"].is_null(), "with a stream, {entry} comes once");
         }
         for publication in result["publications"].as_array().into_iter().flatten() {
             self.apply(publication, seen);
@@ -450,7 +484,7 @@ impl Client {
             seen.removals += 1;
             self.keys.remove(key);
         } else {
-            self.keys.insert(key.into(), value);
+            self.keys.insert(key.into(), (score_of(publication), value));
         }
     }
 
@@ -472,6 +506,10 @@ impl Client {
     }
 }
 
+fn score_of(publication: &Value) -> i64 {
+    publication["score"].as_i64().unwrap_or(0)
+}
+
 fn open(shard: &SimulatedShard) -> (ConnectionId, Rc<RefCell<Wire>>) {
     let wire = Rc::new(RefCell::new(Wire::default()));
     let options = ConnectionOptions {
@@ -491,13 +529,21 @@ fn open(shard: &SimulatedShard) -> (ConnectionId, Rc<RefCell<Wire>>) {
     (id, wire)
 }
 
-/// Runs worlds of all three modes: publications, removals, ends of keys, clearing, lost connections and unsubscribing
+/// Runs worlds of all three modes in both orders: publications, new scores, removals, ends of keys, clearing, lost connections and unsubscribing
 /// fall between the pages of a client, which is compared with the store whenever everything has arrived. Every offset is
 /// checked on its way, and what the test is about has to happen often. Clients with delta apply every patch to what they
-/// hold, and some have forgotten that when they come back.
+/// hold, and some have forgotten that when they come back. Entries of
+/// state have to follow each other in the order asked for, from page to page.
 #[test]
 fn client_ends_up_with_the_state_of_the_store() {
-    let channels = [("rec:m", true), ("eph:m", false), ("per:m", true)];
+    let channels = [
+        ("rec:m", true),
+        ("eph:m", false),
+        ("per:m", true),
+        ("rec-score:m", true),
+        ("eph-score:m", false),
+        ("per-score:m", true),
+    ];
     for ((channel, has_stream), has_delta) in channels.into_iter().flat_map(|c| [(c, false), (c, true)]) {
         let mut total = Seen::default();
         for seed in 0..100 {
@@ -517,6 +563,7 @@ fn client_ends_up_with_the_state_of_the_store() {
             total.insufficient += seen.insufficient;
             total.removals += seen.removals;
             total.patches += seen.patches;
+            total.between_pages += seen.between_pages;
         }
         let Seen {
             live,
@@ -527,9 +574,11 @@ fn client_ends_up_with_the_state_of_the_store() {
             insufficient,
             removals,
             patches,
+            between_pages,
         } = total;
         assert!(if has_delta { patches > 500 } else { patches == 0 }, "{channel} {total:?}");
-        assert!([live, state_pages, removals, insufficient].iter().all(|&n| n > 80), "{channel} {total:?}");
+        let often = [live, state_pages, removals, insufficient, between_pages];
+        assert!(often.iter().all(|&n| n > 80), "{channel} {total:?}");
         assert!(unrecoverable > 5, "{channel} {total:?}");
         let of_streams = [recovered, stream_pages];
         assert!(of_streams.iter().all(|&n| if has_stream { n > 50 } else { n == 0 }), "{channel} {total:?}");

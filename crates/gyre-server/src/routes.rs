@@ -24,6 +24,7 @@ use gyre_transport::{
 };
 
 use crate::{
+    admin::Admin,
     api::{Endpoint, GrpcApi, HttpApi},
     hooks::Hooks,
     metrics::{self, ApiMetrics},
@@ -45,6 +46,8 @@ pub struct Routes {
     pub webtransport: Vec<Prefixed<WebTransportSettings>>,
     /// `http_api.handler_prefix`, unless disabled.
     pub api: Option<Prefixed<HttpApi>>,
+    /// `admin`, if enabled.
+    pub admin: Option<Admin>,
     /// `health.handler_prefix`, if enabled.
     pub health: Option<Box<str>>,
     /// `init.handler_prefix`, if enabled.
@@ -112,6 +115,8 @@ pub struct Scope {
     pub client: bool,
     /// The server API.
     pub api: bool,
+    /// The admin API.
+    pub admin: bool,
     /// Health and metrics.
     pub operation: bool,
 }
@@ -169,6 +174,12 @@ impl Router {
                     metrics::render(self.shard.node(), &routes.api_metrics, routes.hooks.metrics()).await;
                 return json(text, "application/openmetrics-text; version=1.0.0; charset=utf-8");
             }
+        }
+        if self.scope.admin
+            && let Some(admin) = &routes.admin
+            && let Some(endpoint) = admin.endpoint(path)
+        {
+            return admin.call(endpoint, request).await;
         }
         if self.scope.api
             && let Some(api) = &routes.api
@@ -246,6 +257,7 @@ impl Router {
         prefixes.into_iter().flatten().any(|prefix| **prefix == *path)
             || routes.streaming.iter().any(|stream| stream.is_at(path))
             || routes.api.as_ref().is_some_and(is_api)
+            || routes.admin.as_ref().is_some_and(|admin| admin.endpoint(path).is_some())
     }
 
     /// How a session asked for over HTTP/3 is served.

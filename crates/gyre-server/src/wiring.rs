@@ -24,6 +24,7 @@ use gyre_transport::{
 use tokio::{net::TcpListener, runtime::Runtime, sync::watch, task::JoinSet};
 
 use crate::{
+    admin::Admin,
     api::{ApiOptions, GrpcApi, GrpcApiOptions, HttpApi},
     auth::{KeyError, TokenAuthenticator, TokenVerifier, TrackKeys, Verifiers},
     config::{GrpcOptions, Pem, Resolved},
@@ -208,6 +209,7 @@ struct Listeners {
     grpc_api: Option<GrpcListener<GrpcApiOptions>>,
     /// What the external port serves besides endpoints for clients.
     api_is_external: bool,
+    admin_is_external: bool,
 }
 
 impl Listeners {
@@ -255,12 +257,18 @@ impl Listeners {
             uni_grpc,
             grpc_api,
             api_is_external: resolved.api.external,
+            admin_is_external: resolved.admin.as_ref().is_some_and(|admin| admin.external),
         })
     }
 
     fn external_scope(&self) -> Scope {
         let is_only_port = !self.has_internal;
-        Scope { client: true, api: is_only_port || self.api_is_external, operation: is_only_port }
+        Scope {
+            client: true,
+            api: is_only_port || self.api_is_external,
+            admin: is_only_port || self.admin_is_external,
+            operation: is_only_port,
+        }
     }
 }
 
@@ -423,7 +431,7 @@ fn listen(
             spawn_listener(&mut serving, listener, &grpc.front, &service, shutdown)?;
         }
     }
-    let scope = Scope { client: false, api: true, operation: true };
+    let scope = Scope { client: false, api: true, admin: true, operation: true };
     let router = Router::new(routes.clone(), scope, shard.clone());
     for listener in sockets.internal {
         spawn_listener(&mut serving, listener, &listeners.internal_front, &router, shutdown)?;
@@ -492,6 +500,7 @@ fn routes(resolved: &Resolved, node: &Arc<Node>, hooks: Hooks, extra: Option<Arc
             prefix,
             served: HttpApi::new(node.clone(), api_options, api_metrics.clone()),
         }),
+        admin: resolved.admin.clone().map(|options| Admin::new(node.clone(), options, api_metrics.clone())),
         health: resolved.health.clone(),
         init: resolved.init.clone(),
         prometheus: resolved.prometheus.clone(),

@@ -219,20 +219,22 @@ async fn post(
     tls
 }
 
-/// Commands for the session whose connect result was received: of the ids in it, the last two are session and node.
-fn emulation_request(received: &[u8], encoding: Encoding, command: &[u8]) -> Vec<u8> {
+/// Everything in a connect result that looks like an id: those of client and session, and that of the node unless the
+/// transport is unidirectional.
+fn ids(received: &[u8]) -> Vec<&str> {
     let is_id = |text: &[u8]| {
         text.iter().enumerate().all(|(i, byte)| match i {
             8 | 13 | 18 | 23 => *byte == b'-',
             _ => byte.is_ascii_hexdigit(),
         })
     };
-    let ids: Vec<&str> = received
-        .windows(36)
-        .filter(|text| is_id(text))
-        .map(|text| std::str::from_utf8(text).unwrap())
-        .collect();
-    let [.., session, node] = &ids[..3] else { unreachable!("three ids") };
+    let ids = received.windows(36).filter(|text| is_id(text));
+    ids.map(|text| std::str::from_utf8(text).unwrap()).collect()
+}
+
+/// Commands for the session whose connect result was received.
+fn emulation_request(received: &[u8], encoding: Encoding, command: &[u8]) -> Vec<u8> {
+    let [_, session, node] = &ids(received)[..3] else { unreachable!("three ids") };
     match encoding {
         Encoding::Json => {
             let data = std::str::from_utf8(command).unwrap();
@@ -382,6 +384,53 @@ async fn every_transport_does_the_same() {
         }
         if matches!(client, Client::Stream { .. }) && !seen.ends_with(b"0\r\n\r\n") {
             client.until(b"0\r\n\r\n").await;
+        }
+    }
+}
+
+/// The API reaches one of several connections of a user by the secret of its connect result, be the transport emulated or
+/// unidirectional, with every method that names connections; a secret nobody has, and one of another user, reach none.
+/// Method: what the others receive until they are disconnected has none of it.
+#[tokio::test]
+async fn the_api_names_one_session() {
+    let server = Server::start().await;
+    let mut clients = Vec::new();
+    for path in ["/connection/sse", "/connection/http_stream", "/connection/uni_sse"] {
+        let connect: &[u8] = if path.contains("uni") { b"{}" } else { br#"{"id":1,"connect":{}}"# };
+        let mut client = Client::Stream { port: server.port, path, response: None, received: Vec::new() };
+        client.send(Encoding::Json, connect).await;
+        let seen = client.until(br#""session":""#).await;
+        let seen = if ids(&seen).len() < 2 { [seen, client.until(b"\n").await].concat() } else { seen };
+        let session = ids(&seen)[1].to_owned();
+        clients.push((client, session));
+    }
+    let everyone: Vec<String> = clients.iter().map(|(_, session)| session.clone()).collect();
+    for (index, (client, session)) in clients.iter_mut().enumerate() {
+        let channel = format!("c{index}");
+        let expire_at = 4_000_000_000_u64 + index as u64;
+        let calls = [
+            ("subscribe", json!({"channel": channel})),
+            ("refresh", json!({"expire_at": expire_at})),
+            ("unsubscribe", json!({"channel": channel})),
+            ("disconnect", json!({"disconnect": {"code": 4501, "reason": format!("bye {channel}")}})),
+        ];
+        for (method, mut body) in calls {
+            let (nobody, another) = ("00000000-0000-4000-8000-000000000000", "another");
+            for (session, user) in [(nobody, ""), (session, another), (session, "")] {
+                body["session"] = session.into();
+                body["user"] = user.into();
+                let answer = server.api(method, &body).await;
+                assert_eq!(answer, json!({"result": {}}), "{method}");
+            }
+        }
+        let seen = client.until(format!("bye {channel}").as_bytes()).await;
+        let seen = String::from_utf8(seen).unwrap();
+        for push in ["subscribe", "refresh", "unsubscribe", "disconnect"] {
+            let key = format!("\"{push}\":{{");
+            assert_eq!(seen.matches(&key).count(), 1, "{push} of {session} among {everyone:?}: {seen}");
+        }
+        for other in (0..everyone.len()).filter(|other| *other != index) {
+            assert!(!seen.contains(&format!("c{other}")), "{seen}");
         }
     }
 }

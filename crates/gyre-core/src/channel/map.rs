@@ -6,6 +6,25 @@ use std::time::Duration;
 
 use crate::channel::{CallRights, HistoryOptions};
 
+/// How a map is stored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MapStorage {
+    /// `mode`, `key_ttl`, `stream_size`, `stream_ttl`, `meta_ttl`.
+    pub retention: MapRetention,
+    /// `ordered`.
+    pub order: MapOrder,
+}
+
+/// The order in which a map's state is read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum MapOrder {
+    /// By key, ascending.
+    #[default]
+    Key,
+    /// By score and, where scores are equal, key: descending unless asked otherwise.
+    Score,
+}
+
 /// What a map keeps, and for how long.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum MapRetention {
@@ -28,20 +47,30 @@ pub enum MapRetention {
     },
 }
 
-impl MapRetention {
+impl MapStorage {
+    /// A map that is read in the order of its keys.
+    pub const fn by_key(retention: MapRetention) -> Self {
+        Self { retention, order: MapOrder::Key }
+    }
+
+    /// A map that is read in the order of its scores.
+    pub const fn by_score(retention: MapRetention) -> Self {
+        Self { retention, order: MapOrder::Score }
+    }
+
     /// How long a key lives; `None` is for ever.
     pub fn key_ttl(&self) -> Option<Duration> {
-        match self {
-            Self::Ephemeral { key_ttl } | Self::Recoverable { key_ttl, .. } => Some(*key_ttl),
-            Self::Persistent { .. } => None,
+        match self.retention {
+            MapRetention::Ephemeral { key_ttl } | MapRetention::Recoverable { key_ttl, .. } => Some(key_ttl),
+            MapRetention::Persistent { .. } => None,
         }
     }
 
     /// The changes kept; `None` without a stream. A `meta_ttl` of [`Duration::MAX`] is for ever.
     pub fn stream(&self) -> Option<&HistoryOptions> {
-        match self {
-            Self::Ephemeral { .. } => None,
-            Self::Recoverable { stream, .. } | Self::Persistent { stream } => Some(stream),
+        match &self.retention {
+            MapRetention::Ephemeral { .. } => None,
+            MapRetention::Recoverable { stream, .. } | MapRetention::Persistent { stream } => Some(stream),
         }
     }
 }
@@ -49,8 +78,8 @@ impl MapRetention {
 /// Options of one namespace of maps.
 #[derive(Clone, Debug)]
 pub struct MapOptions {
-    /// `mode`, `key_ttl`, `stream_size`, `stream_ttl`, `meta_ttl`.
-    pub retention: MapRetention,
+    /// What is kept, and in which order it is read.
+    pub storage: MapStorage,
     /// `allow_publish_for_*`.
     pub publish: CallRights,
     /// `allow_remove_for_*`.

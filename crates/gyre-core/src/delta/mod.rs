@@ -6,13 +6,12 @@
 #[cfg(test)]
 pub(crate) mod apply;
 mod fossil;
-
-use std::sync::Arc;
+mod patches;
 
 use gyre_protocol::{Payload, Publication};
-use hashbrown::HashMap;
 
 pub use fossil::patch;
+pub use patches::Patches;
 
 /// The delta algorithm of the protocol.
 pub const FOSSIL: &str = "fossil";
@@ -29,29 +28,11 @@ pub fn patched(base: &Publication, publication: &Publication) -> Option<Publicat
     Some(Publication { data: Payload::new(patch), delta: true, ..publication.clone() })
 }
 
-/// Publications in the order of their stream, each but the first as a patch against the one before it where that is
-/// shorter.
-pub fn chained(publications: &[Arc<Publication>]) -> Vec<Arc<Publication>> {
-    let rest = publications
-        .windows(2)
-        .map(|pair| patched(&pair[0], &pair[1]).map_or_else(|| pair[1].clone(), Arc::new));
-    publications.iter().take(1).cloned().chain(rest).collect()
-}
-
-/// The same of changes of a map: each but the first of its key as a patch against the one of the key before it.
-pub fn chained_by_key(changes: &[Arc<Publication>]) -> Vec<Arc<Publication>> {
-    let mut last: HashMap<&str, &Arc<Publication>> = HashMap::new();
-    let mut links = Vec::with_capacity(changes.len());
-    for change in changes {
-        let base = last.insert(&change.key, change);
-        let link = base.and_then(|base| patched(base, change));
-        links.push(link.map_or_else(|| change.clone(), Arc::new));
-    }
-    links
-}
-
 #[cfg(test)]
+#[expect(clippy::disallowed_methods, reason = "a test is where time comes from")]
 mod tests {
+    use std::{sync::Arc, time::Instant};
+
     use super::*;
 
     fn publication(data: &str) -> Arc<Publication> {
@@ -64,7 +45,7 @@ mod tests {
         let text = |n: u32| format!("{{\"text\":\"some quite long and constant text\",\"n\":{n}}}");
         let datas = [text(1), text(2), "7".into(), text(3), text(4)];
         let publications: Vec<_> = datas.iter().map(|data| publication(data)).collect();
-        let chain = chained(&publications);
+        let chain = Patches::default().chained(&publications, Instant::now());
         assert_eq!(
             chain.iter().map(|link| link.delta).collect::<Vec<_>>(),
             [false, true, false, false, true]
@@ -77,7 +58,7 @@ mod tests {
             };
             assert_eq!(held, data.as_bytes());
         }
-        assert!(chained(&[]).is_empty());
+        assert!(Patches::default().chained(&[], Instant::now()).is_empty());
     }
 
     /// Every key of a map has a chain of its own, which its removal ends.
@@ -91,7 +72,7 @@ mod tests {
         let changes =
             [("a", Some(1)), ("b", Some(2)), ("a", Some(3)), ("a", None), ("a", Some(4)), ("b", Some(5))];
         let changes = changes.map(|(key, n)| change(key, n));
-        let chain = chained_by_key(&changes);
+        let chain = Patches::default().chained_by_key(&changes, Instant::now());
         assert_eq!(
             chain.iter().map(|link| link.delta).collect::<Vec<_>>(),
             [false, false, true, false, false, true]

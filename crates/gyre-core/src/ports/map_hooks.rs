@@ -43,6 +43,8 @@ pub struct MapHookGrant {
     pub data: Option<Payload>,
     /// See [`super::NewEntry::tags`].
     pub tags: Tags,
+    /// See [`super::NewEntry::score`].
+    pub score: i64,
     /// See [`super::NewEntry::key_mode`].
     pub key_mode: KeyMode,
     /// See [`super::NewEntry::idempotency_key`].

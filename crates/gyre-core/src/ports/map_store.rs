@@ -5,7 +5,7 @@ use std::sync::Arc;
 use gyre_protocol::{ClientInfo, Payload, Publication, StreamPosition, Tags};
 
 use crate::{
-    channel::{ChannelName, MapRetention},
+    channel::{ChannelName, MapStorage},
     ports::{Answer, EngineError, History, HistoryFilter},
 };
 
@@ -20,6 +20,8 @@ pub struct NewEntry {
     pub info: Option<Arc<ClientInfo>>,
     /// Tags for filters; the removal of the key carries them too.
     pub tags: Tags,
+    /// Told with the entry; where it stands in a map ordered by score. Any number.
+    pub score: i64,
     /// Whether the key may or must be there.
     pub key_mode: KeyMode,
     /// See [`super::PublishOptions::idempotency_key`].
@@ -81,13 +83,16 @@ pub enum StateFilter {
         cursor: Box<str>,
         /// Entries wanted at most; `None` all, `Some(0)` the position only. An engine may return more.
         limit: Option<usize>,
+        /// Lowest score first. Maps ordered by key have one direction and ignore it.
+        ascending: bool,
     },
 }
 
 /// A part of a map's state, as publications that have a key.
 #[derive(Clone, Debug, PartialEq, Default)]
 pub struct MapState {
-    /// The entries, by key in ascending order of bytes.
+    /// The entries in the order of the map: by key in ascending order of bytes; or by score and, where scores are equal,
+    /// key, both descending or both ascending.
     pub entries: Vec<Arc<Publication>>,
     /// Where the stream was when they were read: changes after it are not in them, changes up to it are.
     pub position: StreamPosition,
@@ -103,6 +108,13 @@ pub struct MapState {
 ///
 /// Atomicity: a change is in state and stream at once or in neither, and its conditions are judged in the same step. A
 /// page of state and its position belong to one moment; two pages do not.
+///
+/// Pages: a cursor names the last entry of its page and where it stood, and the next page begins behind that place,
+/// whatever has become of the entry. So pages show every key once that stayed where it was, and a key that was set or
+/// removed meanwhile once, twice or not at all: its change is in the stream behind the position of the first page. A page
+/// of n entries costs n steps and the way to the first of them, in either order.
+///
+/// Order: a map keeps one order at a time, that of the options of the last call.
 ///
 /// Time: a key ends `key_ttl` after its last publication. It is not seen from then on; its removal is delivered within
 /// about a second as a change like any other. The newest `size` changes are kept for `ttl` after the last one. A map
@@ -132,7 +144,7 @@ pub trait MapStore: Send + Sync + 'static {
         &self,
         channel: &ChannelName,
         entry: NewEntry,
-        retention: MapRetention,
+        storage: MapStorage,
     ) -> Answer<Result<MapPublished, EngineError>>;
 
     /// Removes a key. A key that is not there is a [`Suppression::KeyNotFound`].
@@ -144,18 +156,18 @@ pub trait MapStore: Send + Sync + 'static {
         channel: &ChannelName,
         key: &str,
         idempotency_key: Box<str>,
-        retention: MapRetention,
+        storage: MapStorage,
     ) -> Answer<Result<MapPublished, EngineError>>;
 
     /// Reads entries. A map that does not exist yet is created empty, so that its epoch is known.
     ///
     /// # Errors
-    /// [`EngineError::Unavailable`].
+    /// [`EngineError::UnrecoverablePosition`] if the cursor is none of this map; [`EngineError::Unavailable`].
     fn read_state(
         &self,
         channel: &ChannelName,
         filter: StateFilter,
-        retention: MapRetention,
+        storage: MapStorage,
     ) -> Answer<Result<MapState, EngineError>>;
 
     /// Reads the stream of changes; see [`HistoryFilter`]. A map that does not exist yet is created empty.
@@ -167,7 +179,7 @@ pub trait MapStore: Send + Sync + 'static {
         &self,
         channel: &ChannelName,
         filter: HistoryFilter,
-        retention: MapRetention,
+        storage: MapStorage,
     ) -> Answer<Result<History, EngineError>>;
 
     /// How many keys a map has.

@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use gyre_protocol::{ClientInfo, Epoch, Payload, PresenceStats, Request, StreamPosition, SubscribePush};
 
 use crate::{
-    channel::{ChannelName, MapRetention, SharedPollOptions},
+    channel::{ChannelName, MapStorage, SharedPollOptions},
     hub::Activation,
     ports::{
         Caller, ConnectGrant, ConnectQuestion, ConnectionClaims, EmulatedHeaders, EngineError, History,
@@ -114,7 +114,7 @@ pub enum Effect {
         /// Which page.
         filter: StateFilter,
         /// What the map keeps.
-        retention: MapRetention,
+        storage: MapStorage,
         /// Put the connection into the channel first, unless it is there, and hold back what comes until it is
         /// activated; with joins and leaves or without.
         hold: Option<bool>,
@@ -126,7 +126,7 @@ pub enum Effect {
         /// Which part.
         filter: HistoryFilter,
         /// What the map keeps.
-        retention: MapRetention,
+        storage: MapStorage,
     },
     /// Put the connection into a map's channel, hold back what comes until it is activated, and read what preceded.
     /// → [`Outcome::MapFollowed`]
@@ -136,7 +136,7 @@ pub enum Effect {
         /// Deliver joins and leaves.
         join_leave: bool,
         /// The changes to read, and what the map keeps; `None` without a stream.
-        stream: Option<(HistoryFilter, MapRetention)>,
+        stream: Option<(HistoryFilter, MapStorage)>,
     },
     /// Change a map. → [`Outcome::Published`]
     ChangeMap {
@@ -145,7 +145,7 @@ pub enum Effect {
         /// What.
         change: MapChange,
         /// What the map keeps.
-        retention: MapRetention,
+        storage: MapStorage,
     },
     /// Ask the application; the driver adds what it knows of the connection. → the outcome named with the question
     Ask {
@@ -170,7 +170,7 @@ pub enum Effect {
         /// The client.
         info: Option<Arc<ClientInfo>>,
         /// What the map keeps.
-        retention: MapRetention,
+        storage: MapStorage,
     },
     /// Remove a key that told of the client. No outcome.
     LeaveMap {
@@ -179,7 +179,7 @@ pub enum Effect {
         /// Key.
         key: Box<str>,
         /// What the map keeps.
-        retention: MapRetention,
+        storage: MapStorage,
     },
     /// Put the connection into a polled channel. → [`Outcome::PollJoined`]
     JoinPoll {

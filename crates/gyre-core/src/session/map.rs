@@ -20,7 +20,6 @@ use super::{
 };
 use crate::{
     channel::{Asker, ChannelName, ChannelOptions, MapOptions},
-    delta,
     filter::Filter,
     hub::{Activation, Delta},
     ports::{EngineError, History, HistoryFilter, MapState, StateFilter},
@@ -66,7 +65,7 @@ pub(super) struct MapRequest {
 
 #[derive(Debug)]
 enum Step {
-    State { cursor: Box<str> },
+    State { cursor: Box<str>, ascending: bool },
     Stream { since: StreamPosition },
     Live { since: StreamPosition },
 }
@@ -110,7 +109,7 @@ impl CatchUp {
     ///
     /// Spec-deviation: the reference makes patches against what a client that comes back held when it left.
     fn live_delta(&self) -> Delta {
-        let has_stream = self.map().is_some_and(|map| map.retention.stream().is_some());
+        let has_stream = self.map().is_some_and(|map| map.storage.stream().is_some());
         match (self.delta, has_stream, self.has_state) {
             (false, ..) => Delta::Off,
             (true, true, true) => Delta::Keys { since: 0 },
@@ -138,7 +137,7 @@ impl MapRequest {
     fn new(request: &SubscribeRequest<'_>) -> Result<Self, ClientError> {
         let since = StreamPosition { offset: request.offset, epoch: Epoch::new(&request.epoch) };
         let step = match request.phase {
-            PHASE_STATE => Step::State { cursor: request.cursor.as_ref().into() },
+            PHASE_STATE => Step::State { cursor: request.cursor.as_ref().into(), ascending: request.asc },
             PHASE_STREAM => Step::Stream { since },
             0 => Step::Live { since },
             _ => return Err(ClientError::BAD_REQUEST),
@@ -154,8 +153,8 @@ impl MapRequest {
         let map = options.map.as_ref().ok_or(ClientError::INTERNAL)?;
         let wanted = Self::new(request)?;
         match &wanted.step {
-            Step::State { cursor } if !cursor.is_empty() => Err(ClientError::PERMISSION_DENIED),
-            Step::Stream { .. } if map.retention.stream().is_none() => Err(ClientError::BAD_REQUEST),
+            Step::State { cursor, .. } if !cursor.is_empty() => Err(ClientError::PERMISSION_DENIED),
+            Step::Stream { .. } if map.storage.stream().is_none() => Err(ClientError::BAD_REQUEST),
             Step::Stream { .. } if !wanted.is_recovering => Err(ClientError::PERMISSION_DENIED),
             _ => Ok(wanted),
         }
@@ -214,7 +213,7 @@ impl Session {
             true => live.info.clone(),
             false => Arc::new(ClientInfo { chan_info: granted.grant.info, ..(*live.info).clone() }),
         };
-        let has_stream = granted.options.map.as_ref().is_some_and(|map| map.retention.stream().is_some());
+        let has_stream = granted.options.map.as_ref().is_some_and(|map| map.storage.stream().is_some());
         let features = Features {
             is_server_side: false,
             presence: negotiated.presence,
@@ -255,16 +254,16 @@ impl Session {
     fn map_step(&mut self, id: u32, channel: ChannelName, wanted: MapRequest) {
         let Some(catch_up) = self.catch_up_mut(&channel) else { return };
         let Some(map) = catch_up.options.map.as_ref() else { return };
-        let (size, retention) = (map.pages.clamp(wanted.limit), map.retention);
+        let (size, storage) = (map.pages.clamp(wanted.limit), map.storage);
         let (effect, waiting) = match wanted.step {
-            Step::State { cursor } => {
-                let filter = StateFilter::Page { cursor, limit: Some(size) };
-                let hold = retention.stream().is_none().then_some(catch_up.deliver_joins);
-                (Effect::ReadMapState { channel: channel.clone(), filter, retention, hold }, Waiting::State)
+            Step::State { cursor, ascending } => {
+                let filter = StateFilter::Page { cursor, limit: Some(size), ascending };
+                let hold = storage.stream().is_none().then_some(catch_up.deliver_joins);
+                (Effect::ReadMapState { channel: channel.clone(), filter, storage, hold }, Waiting::State)
             }
             Step::Stream { since } => {
                 let filter = HistoryFilter { since: Some(since.clone()), limit: Some(size), reverse: false };
-                let effect = Effect::ReadMapStream { channel: channel.clone(), filter, retention };
+                let effect = Effect::ReadMapStream { channel: channel.clone(), filter, storage };
                 (effect, Waiting::Stream { since })
             }
             Step::Live { since } => {
@@ -284,8 +283,12 @@ impl Session {
         result: Result<MapState, EngineError>,
     ) {
         let Some(catch_up) = self.catch_up_mut(&command.channel) else { return self.map_vanished(command) };
-        let Ok(MapState { entries, position: top, cursor }) = result else {
-            return self.refuse_map(command, ClientError::INTERNAL);
+        let MapState { entries, position: top, cursor } = match result {
+            Ok(state) => state,
+            Err(EngineError::UnrecoverablePosition) => {
+                return self.refuse_map(command, ClientError::UNRECOVERABLE_POSITION);
+            }
+            Err(_) => return self.refuse_map(command, ClientError::INTERNAL),
         };
         let frozen = catch_up.frozen.get_or_insert_with(|| top.clone()).clone();
         if !frozen.epoch.is_same(&top.epoch) {
@@ -294,7 +297,7 @@ impl Session {
         // What is newer comes by the stream.
         let is_told = |entry: &Arc<Publication>| entry.offset <= frozen.offset && catch_up.lets(entry);
         let page: Vec<_> = entries.into_iter().filter(is_told).collect();
-        let has_stream = catch_up.map().is_some_and(|map| map.retention.stream().is_some());
+        let has_stream = catch_up.map().is_some_and(|map| map.storage.stream().is_some());
         let is_last = cursor.is_empty();
         catch_up.has_state |= is_last;
         if is_last && !has_stream {
@@ -400,7 +403,7 @@ impl Session {
         let has_delta = !matches!(delta, Delta::Off);
         let mut publications = history.map_or_else(Vec::new, |history| catch_up.told(history.publications));
         if has_delta {
-            publications = delta::chained_by_key(&publications);
+            publications = cx.patches.chained_by_key(&publications, cx.now.instant);
         }
         let told = position.clone().or(catch_up.frozen).unwrap_or_default();
         let result = SubscribeResult {
@@ -473,7 +476,7 @@ impl CatchUp {
             return Err(Disconnect::SLOW.into());
         }
         let wanted = MapRequest::new(request)?;
-        let has_stream = self.map().is_some_and(|map| map.retention.stream().is_some());
+        let has_stream = self.map().is_some_and(|map| map.storage.stream().is_some());
         if matches!(wanted.step, Step::Stream { .. }) && !has_stream {
             return Err(ClientError::BAD_REQUEST.into());
         }
@@ -492,10 +495,10 @@ impl CatchUp {
 /// missed.
 fn live_effect(catch_up: &CatchUp, channel: ChannelName, since: &StreamPosition) -> Effect {
     let map = catch_up.map();
-    let stream = map.filter(|map| map.retention.stream().is_some()).map(|map| {
+    let stream = map.filter(|map| map.storage.stream().is_some()).map(|map| {
         let limit = Some(map.live_publications_max.saturating_add(1));
         let filter = HistoryFilter { since: Some(since.clone()), limit, reverse: false };
-        (filter, map.retention)
+        (filter, map.storage)
     });
     Effect::FollowMap { channel, join_leave: catch_up.deliver_joins, stream }
 }

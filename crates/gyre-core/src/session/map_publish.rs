@@ -10,7 +10,7 @@ use super::{
     subscription::{MapKeys, MapRef, Subscription, SubscriptionState},
 };
 use crate::{
-    channel::{Asker, ChannelName, ChannelOptions, ClientKey, DataFormat, MapRetention, SubscriptionKind},
+    channel::{Asker, ChannelName, ChannelOptions, ClientKey, DataFormat, MapStorage, SubscriptionKind},
     limits::KEY_BYTES_MAX,
     ports::{HookRefusal, MapHookGrant, MapHookRequest, NewEntry},
     rules::Context,
@@ -58,7 +58,7 @@ impl Session {
             let (info, delta) = (Some(info.clone()), options.delta_publish);
             MapChange::Publish(Box::new(NewEntry { key, data, info, delta, ..NewEntry::default() }))
         };
-        let asked = Asked { id, channel: ChannelName::new(channel), change, retention: map.retention };
+        let asked = Asked { id, channel: ChannelName::new(channel), change, storage: map.storage };
         match hook {
             Some(hook) => {
                 let question = Question::Map(asked.question());
@@ -80,12 +80,12 @@ impl Session {
     }
 
     fn change_map(&mut self, asked: Asked) -> Result<(), Refusal> {
-        let Asked { id, channel, change, retention } = asked;
+        let Asked { id, channel, change, storage } = asked;
         let key = change.key();
         if key.is_empty() || key.len() > KEY_BYTES_MAX {
             return Err(ClientError::BAD_REQUEST.into());
         }
-        self.wait_for(Effect::ChangeMap { channel, change, retention }, BusyCommand::Publish { id });
+        self.wait_for(Effect::ChangeMap { channel, change, storage }, BusyCommand::Publish { id });
         Ok(())
     }
 
@@ -100,13 +100,13 @@ impl Session {
             }
             let name = format!("{prefix}{channel}");
             let options = cx.rules.namespaces.options(&name).filter(|options| options.kind == kind)?;
-            Some(MapRef { channel: ChannelName::new(&name), retention: options.map.as_ref()?.retention })
+            Some(MapRef { channel: ChannelName::new(&name), storage: options.map.as_ref()?.storage })
         };
         let own = options.map.as_ref().filter(|map| map.remove_client_on_unsubscribe);
         let keys = MapKeys {
             clients: presence(&options.clients_presence_prefix, SubscriptionKind::MapClients),
             users: presence(&options.users_presence_prefix, SubscriptionKind::MapUsers),
-            own: own.map(|map| MapRef { channel: channel.clone(), retention: map.retention }),
+            own: own.map(|map| MapRef { channel: channel.clone(), storage: map.storage }),
         };
         if keys.is_empty() {
             return;
@@ -124,8 +124,8 @@ impl Session {
     pub(super) fn give_back(&mut self, channel: ChannelName, mut subscription: Subscription) {
         if let Some(keys) = subscription.map_keys.take() {
             let client = &subscription.info.client;
-            for MapRef { channel, retention } in [keys.clients, keys.own].into_iter().flatten() {
-                self.effect(Effect::LeaveMap { channel, key: client.clone(), retention });
+            for MapRef { channel, storage } in [keys.clients, keys.own].into_iter().flatten() {
+                self.effect(Effect::LeaveMap { channel, key: client.clone(), storage });
             }
         }
         let state = std::mem::replace(&mut subscription.state, SubscriptionState::Active);
@@ -146,7 +146,7 @@ pub(super) struct Asked {
     pub(super) id: u32,
     channel: ChannelName,
     change: MapChange,
-    retention: MapRetention,
+    storage: MapStorage,
 }
 
 impl Asked {
@@ -177,6 +177,7 @@ impl MapChange {
                     data: grant.data.unwrap_or_else(|| std::mem::take(&mut entry.data)),
                     info: entry.info.take(),
                     tags: grant.tags,
+                    score: grant.score,
                     key_mode: grant.key_mode,
                     idempotency_key: grant.idempotency_key,
                     delta: grant.delta,
@@ -205,7 +206,7 @@ impl MapKeys {
             channel: map.channel.clone(),
             key: key.into(),
             info,
-            retention: map.retention,
+            storage: map.storage,
         };
         let client = self.clients.as_ref().map(|map| enter(map, &info.client, Some(info.clone())));
         let user = self.users.as_ref().filter(|_| !info.user.is_empty());

@@ -364,7 +364,7 @@ impl Session {
         }
         let (origin, reject_unrecovered) = (pending.origin, pending.reject_unrecovered);
         let Ok(subscribed) = outcome else { return Err(Disconnect::SERVER_ERROR) };
-        fill_result(pending, subscribed);
+        fill_result(cx, pending, subscribed);
         let result = &pending.result;
         let is_rejected = reject_unrecovered && result.was_recovering && !result.recovered;
         if let Origin::Connect = origin {
@@ -445,7 +445,7 @@ fn filter_of(
 }
 
 /// Completes the result with what was read of the stream.
-fn fill_result(pending: &mut PendingSubscription, subscribed: Subscribed) {
+fn fill_result(cx: &Context<'_>, pending: &mut PendingSubscription, subscribed: Subscribed) {
     let PendingSubscription { result, activation, .. } = pending;
     if activation.is_compact {
         result.id = subscribed.channel_id.into();
@@ -481,7 +481,7 @@ fn fill_result(pending: &mut PendingSubscription, subscribed: Subscribed) {
     }
     if let Some(last) = result.publications.last().filter(|_| result.delta) {
         activation.delta = Delta::From(last.clone());
-        result.publications = delta::chained(&result.publications);
+        result.publications = cx.patches.chained(&result.publications, cx.now.instant);
     }
 }
 

@@ -6,7 +6,7 @@ use gyre_protocol::{ClientInfo, StreamPosition, SubscribeResult};
 use hashbrown::HashMap;
 
 use crate::{
-    channel::{ChannelName, MapRetention},
+    channel::{ChannelName, MapStorage},
     hub::Activation,
     session::{Effect, EffectId, map::CatchUp, shared_poll::Tracked},
 };
@@ -46,7 +46,7 @@ pub(crate) struct MapKeys {
 #[derive(Debug)]
 pub(crate) struct MapRef {
     pub(crate) channel: ChannelName,
-    pub(crate) retention: MapRetention,
+    pub(crate) storage: MapStorage,
 }
 
 /// What a subscription does besides receiving publications.

@@ -7,6 +7,7 @@ use gyre_protocol::{Epoch, Expiry, Publication, StreamPosition, SubscribePush, U
 use super::*;
 use crate::{
     channel::{CallRights, ChannelOptions, HistoryOptions, SubscribeRights},
+    delta::Patches,
     ports::{
         ConnectionClaims, EngineError, History, MapState, SubscriptionClaims, SubscriptionGrant, TokenError,
     },
@@ -21,6 +22,7 @@ mod keyed;
 struct Script {
     session: Session,
     rules: Rules,
+    patches: Patches,
     now: Now,
     claims: Result<ConnectionClaims, TokenError>,
     subscription: Result<SubscriptionClaims, TokenError>,
@@ -69,7 +71,7 @@ impl Script {
         change(&mut rules);
         let now = Now { instant: Instant::now(), unix_ms: START };
         let session = Session::new(
-            &Context { now, rules: &rules },
+            &Context { now, rules: &rules, patches: &Patches::default() },
             SessionOptions {
                 client: ClientId::from_random([7; 16]),
                 encoding: Encoding::Json,
@@ -84,6 +86,7 @@ impl Script {
         Self {
             session,
             rules,
+            patches: Patches::default(),
             now,
             claims: Ok(ConnectionClaims { user: "42".into(), ..ConnectionClaims::default() }),
             subscription: Err(TokenError::Expired),
@@ -101,7 +104,10 @@ impl Script {
     /// Hands in a command and gives back what the client is sent.
     fn send(&mut self, command: &str) -> Result<Vec<Output>, Disconnect> {
         let command = Encoding::Json.decode_command(command.as_bytes()).unwrap();
-        self.session.handle_command(&Context { now: self.now, rules: &self.rules }, command)?;
+        self.session.handle_command(
+            &Context { now: self.now, rules: &self.rules, patches: &self.patches },
+            command,
+        )?;
         self.settle()
     }
 
@@ -109,7 +115,7 @@ impl Script {
         &mut self,
         input: impl FnOnce(&mut Session, &Context<'_>) -> Result<(), Disconnect>,
     ) -> Result<Vec<Output>, Disconnect> {
-        input(&mut self.session, &Context { now: self.now, rules: &self.rules })?;
+        input(&mut self.session, &Context { now: self.now, rules: &self.rules, patches: &self.patches })?;
         self.settle()
     }
 
@@ -167,7 +173,11 @@ impl Script {
                     continue;
                 }
             };
-            self.session.handle_outcome(&Context { now: self.now, rules: &self.rules }, id, outcome)?;
+            self.session.handle_outcome(
+                &Context { now: self.now, rules: &self.rules, patches: &self.patches },
+                id,
+                outcome,
+            )?;
         }
         Ok(sent)
     }

@@ -8,7 +8,7 @@ use std::{
 };
 
 use gyre_core::{
-    channel::{ChannelName, MapRetention},
+    channel::{ChannelName, MapOrder, MapRetention, MapStorage},
     ports::{
         ChannelEvent, EngineError, History, HistoryFilter, KeyMode, MapPublished, MapState, NewEntry,
         StateFilter, Suppression,
@@ -18,6 +18,7 @@ use gyre_protocol::{Epoch, Publication, StreamPosition};
 
 use super::{
     expiring::Expire,
+    ranking::Ranking,
     stream::{Retained, Stream, Version},
 };
 
@@ -30,9 +31,11 @@ const REMOVALS_PER_LOOK: usize = 16;
 #[derive(Debug)]
 pub(super) struct Map {
     channel: ChannelName,
-    retention: MapRetention,
+    storage: MapStorage,
     stream: Stream,
     entries: BTreeMap<Arc<str>, Entry>,
+    /// The entries by score, where they are read so.
+    ranking: Option<Ranking>,
     /// When each key ends that does; exact.
     agenda: BTreeSet<(Instant, Arc<str>)>,
 }
@@ -64,35 +67,40 @@ pub(super) struct Ended {
 }
 
 impl Map {
-    pub(super) fn new(channel: ChannelName, retention: MapRetention, epoch: Epoch) -> Self {
+    pub(super) fn new(channel: ChannelName, storage: MapStorage, epoch: Epoch) -> Self {
         Self {
             channel,
-            retention,
+            storage,
             stream: Stream::new(epoch),
             entries: BTreeMap::new(),
+            ranking: None,
             agenda: BTreeSet::new(),
         }
     }
 
-    /// Comes before anything else: a map that is over begins anew, and the options are those of now.
-    pub(super) fn refresh(
-        &mut self,
-        retention: MapRetention,
-        now: Instant,
-        new_epoch: impl FnOnce() -> Epoch,
-    ) {
-        self.retention = retention;
+    /// Comes before anything else: a map that is over begins anew, and the options are those of now. Another order than
+    /// before costs a look at every entry, once.
+    pub(super) fn refresh(&mut self, storage: MapStorage, now: Instant, new_epoch: impl FnOnce() -> Epoch) {
+        self.storage = storage;
         if self.is_over(now) {
             self.stream = Stream::new(new_epoch());
         } else {
             self.stream.expire_publications(now);
+        }
+        match (storage.order, &self.ranking) {
+            (MapOrder::Key, _) => self.ranking = None,
+            (MapOrder::Score, Some(_)) => {}
+            (MapOrder::Score, None) => {
+                let entries = self.entries.values().map(|entry| entry.publication.clone());
+                self.ranking = Some(entries.collect());
+            }
         }
         self.keep(now);
     }
 
     /// Keeps the position for so long from now on.
     fn keep(&mut self, now: Instant) {
-        let meta_ttl = match &self.retention {
+        let meta_ttl = match &self.storage.retention {
             MapRetention::Ephemeral { key_ttl } => *key_ttl,
             MapRetention::Recoverable { stream, .. } | MapRetention::Persistent { stream } => stream.meta_ttl,
         };
@@ -101,7 +109,7 @@ impl Map {
 
     /// Sets a key, if its conditions hold.
     pub(super) fn publish(&mut self, new: NewEntry, now: Instant) -> Result<Change, EngineError> {
-        if new.version != 0 && self.retention.stream().is_none() {
+        if new.version != 0 && self.storage.stream().is_none() {
             return Err(EngineError::NotAvailable);
         }
         let mut deliver = Vec::with_capacity(1);
@@ -122,6 +130,7 @@ impl Map {
                 data: new.data,
                 info: new.info,
                 tags: new.tags,
+                score: new.score,
                 ..Publication::default()
             },
             now,
@@ -151,31 +160,45 @@ impl Map {
         }
     }
 
-    pub(super) fn read_state(&self, filter: &StateFilter, now: Instant) -> MapState {
+    /// # Errors
+    /// [`EngineError::UnrecoverablePosition`] if the cursor is none of this map.
+    pub(super) fn read_state(&self, filter: &StateFilter, now: Instant) -> Result<MapState, EngineError> {
         let position = self.stream.top();
-        let (cursor, limit) = match filter {
+        let (cursor, limit, ascending) = match filter {
             StateFilter::Key(key) => {
                 let entry = self.entries.get(&**key).filter(|entry| !entry.has_ended(now));
                 let entries = entry.map(|entry| entry.publication.clone()).into_iter().collect();
-                return MapState { entries, position, cursor: Box::default() };
+                return Ok(MapState { entries, position, cursor: Box::default() });
             }
-            StateFilter::Page { limit: Some(0), .. } => return MapState { position, ..MapState::default() },
-            StateFilter::Page { cursor, limit } => (&**cursor, limit.unwrap_or(usize::MAX)),
+            StateFilter::Page { limit: Some(0), .. } => {
+                return Ok(MapState { position, ..MapState::default() });
+            }
+            StateFilter::Page { cursor, limit, ascending } => {
+                (&**cursor, limit.unwrap_or(usize::MAX), *ascending)
+            }
         };
-        let start = if cursor.is_empty() { Bound::Unbounded } else { Bound::Excluded(cursor) };
-        let mut alive = self
-            .entries
-            .range::<str, _>((start, Bound::Unbounded))
-            .filter(|(_, entry)| !entry.has_ended(now))
-            .map(|(_, entry)| &entry.publication);
-        let entries: Vec<_> = alive.by_ref().take(limit).cloned().collect();
-        let has_more = alive.next().is_some();
-        let cursor = entries.last().filter(|_| has_more).map_or_else(Box::default, |last| last.key.clone());
-        MapState { entries, position, cursor }
+        let (entries, cursor) = match &self.ranking {
+            None => {
+                let start = if cursor.is_empty() { Bound::Unbounded } else { Bound::Excluded(cursor) };
+                let behind = self.entries.range::<str, _>((start, Bound::Unbounded));
+                let alive = behind.filter(|(_, entry)| !entry.has_ended(now));
+                page(alive.map(|(_, entry)| &entry.publication), limit, |last| last.key.clone())
+            }
+            Some(ranking) => {
+                // Nothing has to be looked up by key unless a key has ended since the last sweep.
+                let some_ended = self.agenda.first().is_some_and(|(at, _)| *at <= now);
+                let has_ended = |publication: &Publication| {
+                    some_ended && self.entries.get(&*publication.key).is_none_or(|entry| entry.has_ended(now))
+                };
+                let behind = ranking.behind(cursor, ascending).ok_or(EngineError::UnrecoverablePosition)?;
+                page(behind.filter(|publication| !has_ended(publication)), limit, Ranking::cursor)
+            }
+        };
+        Ok(MapState { entries, position, cursor })
     }
 
     pub(super) fn read_stream(&self, filter: &HistoryFilter) -> Result<History, EngineError> {
-        match self.retention.stream() {
+        match self.storage.stream() {
             Some(_) => self.stream.read(filter),
             None => Err(EngineError::NotAvailable),
         }
@@ -211,6 +234,12 @@ impl Map {
         if let Some(at) = old.as_ref().and_then(|old| old.expires) {
             self.agenda.remove(&(at, key.clone()));
         }
+        if let Some(ranking) = &mut self.ranking {
+            if let Some(old) = &old {
+                ranking.remove(&old.publication);
+            }
+            ranking.insert(publication.clone());
+        }
         self.agenda.extend(expires.map(|at| (at, key.clone())));
         let (before, known) = old.map_or((None, None), |old| (Some(old.publication), old.version));
         let version = if version.number == 0 { known } else { Some(Box::new(version)) };
@@ -237,7 +266,7 @@ impl Map {
     }
 
     fn key_end(&self, now: Instant) -> Option<Instant> {
-        self.retention.key_ttl().and_then(|ttl| now.checked_add(ttl))
+        self.storage.key_ttl().and_then(|ttl| now.checked_add(ttl))
     }
 
     /// Takes a key out whose time has passed, though no sweep has come by yet.
@@ -252,12 +281,15 @@ impl Map {
         if let Some(at) = entry.expires {
             self.agenda.remove(&(at, key));
         }
+        if let Some(ranking) = &mut self.ranking {
+            ranking.remove(&entry.publication);
+        }
         Some(ChannelEvent::Publication(self.append(removal_of(&entry.publication), now)))
     }
 
     /// Gives a change its place in the stream, if there is one.
     fn append(&mut self, publication: Publication, now: Instant) -> Arc<Publication> {
-        match self.retention.stream().copied() {
+        match self.storage.stream().copied() {
             None => Arc::new(publication),
             Some(options) => self.stream.push(publication, &options, now),
         }
@@ -281,6 +313,18 @@ impl Entry {
     fn has_ended(&self, now: Instant) -> bool {
         self.expires.is_some_and(|at| at <= now)
     }
+}
+
+/// So many of the entries, and the cursor behind the last of them if more follow.
+fn page<'a>(
+    mut entries: impl Iterator<Item = &'a Arc<Publication>>,
+    limit: usize,
+    cursor: impl FnOnce(&Publication) -> Box<str>,
+) -> (Vec<Arc<Publication>>, Box<str>) {
+    let page: Vec<_> = entries.by_ref().take(limit).cloned().collect();
+    let has_more = entries.next().is_some();
+    let cursor = page.last().filter(|_| has_more).map_or_else(Box::default, |last| cursor(last));
+    (page, cursor)
 }
 
 /// Tells that a key is gone; the tags stay, so that filters judge it as they judged the entry.

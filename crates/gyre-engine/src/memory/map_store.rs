@@ -8,7 +8,7 @@ use super::{
     map::{Change, Map},
 };
 use gyre_core::{
-    channel::{ChannelName, MapRetention},
+    channel::{ChannelName, MapStorage},
     ports::{
         Answer, ChannelEvent, EngineError, History, HistoryFilter, MapPublished, MapState, MapStore,
         NewEntry, StateFilter, Suppression,
@@ -20,16 +20,16 @@ impl Stripe {
     fn with_map<R>(
         &mut self,
         channel: &ChannelName,
-        retention: MapRetention,
+        storage: MapStorage,
         now: Instant,
         epochs: &Epochs,
         change: impl FnOnce(&mut Map) -> R,
     ) -> R {
         self.maps.update(
             channel,
-            || Map::new(channel.clone(), retention, epochs.next()),
+            || Map::new(channel.clone(), storage, epochs.next()),
             |map| {
-                map.refresh(retention, now, || epochs.next());
+                map.refresh(storage, now, || epochs.next());
                 change(map)
             },
         )
@@ -41,7 +41,7 @@ impl MemoryEngine {
     fn change_map(
         &self,
         channel: &ChannelName,
-        retention: MapRetention,
+        storage: MapStorage,
         idempotency_key: Box<str>,
         change: impl FnOnce(&mut Map, Instant) -> Result<Change, EngineError>,
     ) -> Result<MapPublished, EngineError> {
@@ -50,7 +50,7 @@ impl MemoryEngine {
             return Ok(MapPublished { position, suppressed: Some(Suppression::Idempotency) });
         }
         let Change { deliver, published } =
-            stripe.with_map(channel, retention, now, &self.epochs, |map| change(map, now))?;
+            stripe.with_map(channel, storage, now, &self.epochs, |map| change(map, now))?;
         if published.suppressed.is_none() {
             stripe.idempotency.remember(channel, idempotency_key, published.position.clone(), now);
         }
@@ -80,12 +80,10 @@ impl MapStore for MemoryEngine {
         &self,
         channel: &ChannelName,
         mut entry: NewEntry,
-        retention: MapRetention,
+        storage: MapStorage,
     ) -> Answer<Result<MapPublished, EngineError>> {
         let idempotency_key = std::mem::take(&mut entry.idempotency_key);
-        Answer::Ready(
-            self.change_map(channel, retention, idempotency_key, |map, now| map.publish(entry, now)),
-        )
+        Answer::Ready(self.change_map(channel, storage, idempotency_key, |map, now| map.publish(entry, now)))
     }
 
     fn remove(
@@ -93,33 +91,31 @@ impl MapStore for MemoryEngine {
         channel: &ChannelName,
         key: &str,
         idempotency_key: Box<str>,
-        retention: MapRetention,
+        storage: MapStorage,
     ) -> Answer<Result<MapPublished, EngineError>> {
-        Answer::Ready(
-            self.change_map(channel, retention, idempotency_key, |map, now| Ok(map.remove(key, now))),
-        )
+        Answer::Ready(self.change_map(channel, storage, idempotency_key, |map, now| Ok(map.remove(key, now))))
     }
 
     fn read_state(
         &self,
         channel: &ChannelName,
         filter: StateFilter,
-        retention: MapRetention,
+        storage: MapStorage,
     ) -> Answer<Result<MapState, EngineError>> {
         let (mut stripe, now) = self.stripe(channel);
-        let state =
-            stripe.with_map(channel, retention, now, &self.epochs, |map| map.read_state(&filter, now));
-        Answer::Ready(Ok(state))
+        Answer::Ready(
+            stripe.with_map(channel, storage, now, &self.epochs, |map| map.read_state(&filter, now)),
+        )
     }
 
     fn read_stream(
         &self,
         channel: &ChannelName,
         filter: HistoryFilter,
-        retention: MapRetention,
+        storage: MapStorage,
     ) -> Answer<Result<History, EngineError>> {
         let (mut stripe, now) = self.stripe(channel);
-        Answer::Ready(stripe.with_map(channel, retention, now, &self.epochs, |map| map.read_stream(&filter)))
+        Answer::Ready(stripe.with_map(channel, storage, now, &self.epochs, |map| map.read_stream(&filter)))
     }
 
     fn key_count(&self, channel: &ChannelName) -> Answer<Result<usize, EngineError>> {

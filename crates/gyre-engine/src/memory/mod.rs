@@ -12,6 +12,7 @@ mod idempotency;
 mod map;
 mod map_store;
 mod presence;
+mod ranking;
 mod stream;
 
 #[cfg(test)]

@@ -88,6 +88,18 @@ impl World {
     }
 }
 
+/// Two readings of one history hand out the same publications, which is what lets those who recover them share patches.
+#[test]
+fn readings_share_publications() {
+    let world = World::new(0);
+    for _ in 0..3 {
+        world.publish("c", HISTORY);
+    }
+    let (first, second) = (world.read("c").publications, world.read("c").publications);
+    assert_eq!(first.len(), 3);
+    assert!(first.iter().zip(&second).all(|(one, other)| Arc::ptr_eq(one, other)));
+}
+
 /// A busy channel has one place in the agenda, however often it is published, read, and swept, and with times to live
 /// that change; counts places over many periods.
 #[test]

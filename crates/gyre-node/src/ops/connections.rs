@@ -17,6 +17,18 @@ pub struct Target {
     pub user: Box<str>,
     /// Of these, the one with this client id; empty for all.
     pub client: Box<str>,
+    /// Of these, the one whose connect reply told this secret, as those of emulated and unidirectional transports do;
+    /// empty for all.
+    pub session: Box<str>,
+}
+
+impl Target {
+    /// True if a connection of the user is meant.
+    fn names(&self, session: &Session) -> bool {
+        let secret = session.address().map(|address| &address.session);
+        (self.client.is_empty() || session.client().is(&self.client))
+            && (self.session.is_empty() || secret.is_some_and(|secret| *secret == self.session))
+    }
 }
 
 /// Subscribes connections to a channel.
@@ -122,11 +134,9 @@ impl Node {
         self.on_every_shard(move |shard: &mut ShardState| {
             let slots: Vec<Slot> = shard.users.get(&*target.user).cloned().unwrap_or_default();
             for slot in slots {
-                shard.with_session(slot, |session, cx| {
-                    match target.client.is_empty() || session.client().is(&target.client) {
-                        true => input(session, cx),
-                        false => Ok(()),
-                    }
+                shard.with_session(slot, |session, cx| match target.names(session) {
+                    true => input(session, cx),
+                    false => Ok(()),
                 });
             }
         })

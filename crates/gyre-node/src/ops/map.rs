@@ -20,6 +20,8 @@ pub struct MapPublishRequest {
     pub data: Payload,
     /// Tags for filters.
     pub tags: Tags,
+    /// See [`NewEntry::score`].
+    pub score: i64,
     /// See [`NewEntry::idempotency_key`].
     pub idempotency_key: Box<str>,
     /// Deliver as a delta; the namespace's `delta_publish` has the same effect.
@@ -41,6 +43,8 @@ pub struct StatePage {
     pub cursor: Box<str>,
     /// Entries at most: 0 the position only, negative all.
     pub limit: i32,
+    /// Lowest score first, in maps ordered by score.
+    pub ascending: bool,
     /// The epoch of the pages before; empty matches any.
     pub epoch: Epoch,
 }
@@ -74,13 +78,14 @@ impl Node {
             data: request.data,
             info: None,
             tags: request.tags,
+            score: request.score,
             key_mode: request.key_mode,
             idempotency_key: request.idempotency_key,
             delta: request.delta || delta_publish,
             version: request.version,
             version_epoch: request.version_epoch,
         };
-        let published = self.ports.maps.publish(&name, entry, map.retention);
+        let published = self.ports.maps.publish(&name, entry, map.storage);
         published.map(|result| result.map_err(ApiError::from))
     }
 
@@ -92,7 +97,7 @@ impl Node {
         match self.map_channel(channel) {
             Ok(_) if key.is_empty() => Answer::Ready(Err(ApiError::BAD_REQUEST)),
             Ok((name, map, _)) => {
-                let removed = self.ports.maps.remove(&name, key, idempotency_key.into(), map.retention);
+                let removed = self.ports.maps.remove(&name, key, idempotency_key.into(), map.storage);
                 removed.map(|result| result.map_err(ApiError::from))
             }
             Err(error) => Answer::Ready(Err(error)),
@@ -102,18 +107,22 @@ impl Node {
     /// Reads entries. The page sizes of clients do not apply.
     ///
     /// # Errors
-    /// 107, 102, 112 if the epoch has changed, 100.
+    /// 107, 102, 112 if the epoch has changed or the cursor is of another order, 100.
     pub fn map_read_state(&self, channel: &str, page: StatePage) -> ApiAnswer<MapState> {
         let (name, map, _) = match self.map_channel(channel) {
             Ok(found) => found,
             Err(error) => return Answer::Ready(Err(error)),
         };
         let filter = match page.key.is_empty() {
-            true => StateFilter::Page { cursor: page.cursor, limit: usize::try_from(page.limit).ok() },
+            true => StateFilter::Page {
+                cursor: page.cursor,
+                limit: usize::try_from(page.limit).ok(),
+                ascending: page.ascending,
+            },
             false => StateFilter::Key(page.key),
         };
         let epoch = page.epoch;
-        self.ports.maps.read_state(&name, filter, map.retention).map(move |result| match result {
+        self.ports.maps.read_state(&name, filter, map.storage).map(move |result| match result {
             Ok(state) if !epoch.is_empty() && !epoch.is_same(&state.position.epoch) => {
                 Err(ApiError::UNRECOVERABLE_POSITION)
             }
@@ -136,7 +145,7 @@ impl Node {
         // A gap at the start is an error forward only, and only where something is read.
         let after = since.as_ref().map(|since| since.offset).filter(|_| !page.reverse && limit != Some(0));
         let filter = HistoryFilter { since, limit, reverse: page.reverse };
-        self.ports.maps.read_stream(&name, filter, map.retention).map(move |result| match (result, after) {
+        self.ports.maps.read_stream(&name, filter, map.storage).map(move |result| match (result, after) {
             (Ok(history), Some(after)) if !continues(after, &history) => {
                 Err(ApiError::UNRECOVERABLE_POSITION)
             }

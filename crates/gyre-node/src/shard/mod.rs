@@ -18,6 +18,7 @@ use std::{
     future::{Future, poll_fn},
     io,
     pin::{Pin, pin},
+    process,
     rc::Rc,
     sync::{Arc, atomic::Ordering},
     task::{Context, Poll},
@@ -175,7 +176,21 @@ pub fn run_shards(node: &Arc<Node>, setup: Arc<Setup>) -> io::Result<Vec<thread:
         .collect()
 }
 
+/// What a shard cannot live without. A panic in it would leave connections that are open and never served again: then the
+/// process ends, so that whoever watches it starts another.
+struct Vital(&'static str);
+
+impl Drop for Vital {
+    fn drop(&mut self) {
+        if thread::panicking() {
+            tracing::error!(part = self.0, "a shard has panicked: the process ends");
+            process::abort();
+        }
+    }
+}
+
 fn run_shard(node: Arc<Node>, index: usize, setup: &Setup) {
+    let _vital = Vital("thread");
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {
@@ -194,6 +209,7 @@ fn run_shard(node: Arc<Node>, index: usize, setup: &Setup) {
 
 /// Applies what other threads have sent.
 async fn run_mailbox(shard: LocalShard) {
+    let _vital = Vital("mailbox");
     let mailbox = shard.node.directory.mailboxes()[shard.index].clone();
     let mut batch: VecDeque<Message> = VecDeque::new();
     loop {
@@ -209,6 +225,7 @@ async fn run_mailbox(shard: LocalShard) {
 
 /// Tells connections that something is due.
 async fn run_timers(shard: LocalShard) {
+    let _vital = Vital("timers");
     let mut sleep = pin!(tokio::time::sleep(Duration::ZERO));
     loop {
         poll_fn(|cx| {
@@ -225,6 +242,7 @@ async fn run_timers(shard: LocalShard) {
 
 /// Writes to every connection that became dirty, once a turn.
 async fn run_flusher(shard: LocalShard) {
+    let _vital = Vital("flusher");
     loop {
         poll_fn(|cx| shard.state.borrow_mut().poll_dirty(cx)).await;
         while shard.state.borrow_mut().flush_dirty(SLICE) {

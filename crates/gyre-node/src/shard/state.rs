@@ -12,6 +12,7 @@ use std::{
 use bytes::Bytes;
 use gyre_core::{
     channel::ChannelName,
+    delta::Patches,
     hub::{Hub, KeyedHub, Outbox, Place, Slot, WireForm},
     limits::Limits,
     ports::{ChannelEvent, ConnectionHeaders, EmulatedHeaders},
@@ -39,6 +40,7 @@ pub(crate) struct ShardState {
     /// Connected sessions by user, for operations that name a user.
     pub(crate) users: HashMap<Arc<str>, Vec<Slot>, foldhash::fast::RandomState>,
     pub(crate) counters: Counters,
+    pub(crate) patches: Patches,
     wheel: Wheel,
     timer_waker: Option<Waker>,
     generation: u32,
@@ -129,6 +131,7 @@ impl ShardState {
             connections: Connections { limits, ..Connections::default() },
             users: HashMap::default(),
             counters: Counters::default(),
+            patches: Patches::default(),
             wheel: Wheel::new(Instant::now()),
             timer_waker: None,
             generation: 0,
@@ -148,7 +151,7 @@ impl ShardState {
     pub(crate) fn open(&mut self, options: ConnectionOptions, link: Box<dyn Link>) -> ConnectionId {
         let now = clock::now();
         let session = Session::new(
-            &rules::Context { now, rules: &self.rules },
+            &rules::Context { now, rules: &self.rules, patches: &self.patches },
             SessionOptions {
                 client: ClientId::from_random(rand::random()),
                 encoding: options.form.encoding,
@@ -212,7 +215,7 @@ impl ShardState {
             return Fed::Over;
         };
         self.counters.commands += 1;
-        let cx = rules::Context { now, rules: &self.rules };
+        let cx = rules::Context { now, rules: &self.rules, patches: &self.patches };
         let outcome = connection.session.handle_command(&cx, command);
         self.settle(id.slot, outcome, now);
         self.fed(id)
@@ -291,7 +294,10 @@ impl ShardState {
     ) {
         let now = clock::now();
         let Some(connection) = self.connections.open_mut(slot) else { return };
-        let outcome = input(&mut connection.session, &rules::Context { now, rules: &self.rules });
+        let outcome = input(
+            &mut connection.session,
+            &rules::Context { now, rules: &self.rules, patches: &self.patches },
+        );
         self.settle(slot, outcome, now);
     }
 
@@ -411,6 +417,7 @@ impl ShardState {
     /// Handles what is due.
     pub(crate) fn handle_due(&mut self) {
         let now = clock::now();
+        self.patches.expire(now.instant);
         while let Some((tick, entries)) = self.wheel.pop_due(now.instant) {
             for (slot, generation) in entries {
                 self.handle_timeout(slot, generation, tick, now);
@@ -430,7 +437,11 @@ impl ShardState {
         if matches!(connection.writing, Writing::Blocked(Some(deadline)) if deadline <= now.instant) {
             return self.close(slot, &Disconnect::WRITE_ERROR, now);
         }
-        let outcome = connection.session.handle_timeout(&rules::Context { now, rules: &self.rules });
+        let outcome = connection.session.handle_timeout(&rules::Context {
+            now,
+            rules: &self.rules,
+            patches: &self.patches,
+        });
         self.settle(slot, outcome, now);
     }
 

@@ -251,6 +251,7 @@ fn subscribe<'a>(p: &mut Parser<'a>) -> Read<Subscribe<'a>> {
         "channel" => m.channel, p.string()?;
         "user" => m.user, p.string()?;
         "client" => m.client, p.string()?;
+        "session" => m.session, p.string()?;
         "expire_at" => m.expire_at, p.integer()?;
         "info" => m.info, RawPayload::Json(p.raw()?);
         "b64info" => m.b64info, p.string()?;
@@ -292,6 +293,7 @@ fn target<'a>(p: &mut Parser<'a>) -> Read<Target<'a>> {
     fields! { p;
         "user" => m.user, p.string()?;
         "client" => m.client, p.string()?;
+        "session" => m.session, p.string()?;
         "channel" => m.channel, p.string()?;
         "disconnect" => m.disconnect, disconnect(p)?;
         "whitelist" => m.whitelist, strings(p)?;
@@ -331,9 +333,11 @@ fn map<'a>(p: &mut Parser<'a>) -> Read<Map<'a>> {
         "delta" => m.delta, p.bool()?;
         "version" => m.version, p.integer()?;
         "version_epoch" => m.version_epoch, p.string()?;
+        "score" => m.score, p.integer()?;
         "key_mode" => m.key_mode, p.string()?;
         "cursor" => m.cursor, p.string()?;
         "limit" => m.limit, p.integer()?;
+        "asc" => m.asc, p.bool()?;
         "revision_epoch" => m.revision_epoch, p.string()?;
         "since_offset" => m.since_offset, p.integer()?;
         "since_epoch" => m.since_epoch, p.string()?;

@@ -162,6 +162,7 @@ pub struct Subscribe<'a> {
     pub channel: Cow<'a, str>,
     pub user: Cow<'a, str>,
     pub client: Cow<'a, str>,
+    pub session: Cow<'a, str>,
     pub expire_at: i64,
     pub info: RawPayload<'a>,
     pub b64info: Cow<'a, str>,
@@ -188,6 +189,7 @@ pub struct Overrides {
 pub struct Target<'a> {
     pub user: Cow<'a, str>,
     pub client: Cow<'a, str>,
+    pub session: Cow<'a, str>,
     /// unsubscribe.
     pub channel: Cow<'a, str>,
     /// disconnect: code and reason.
@@ -225,9 +227,11 @@ pub struct Map<'a> {
     pub delta: bool,
     pub version: u64,
     pub version_epoch: Cow<'a, str>,
+    pub score: i64,
     pub key_mode: Cow<'a, str>,
     pub cursor: Cow<'a, str>,
     pub limit: i32,
+    pub asc: bool,
     pub revision_epoch: Cow<'a, str>,
     pub since_offset: u64,
     pub since_epoch: Cow<'a, str>,

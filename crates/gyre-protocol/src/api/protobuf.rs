@@ -155,6 +155,7 @@ fn subscribe(value: Value<'_>) -> Read<Subscribe<'_>> {
         8 => m.b64data = v.string()?;
         9 => m.recover_since = Some(position(v)?);
         10 => m.overrides = overrides(v)?;
+        11 => m.session = v.string()?;
     }
 }
 
@@ -177,6 +178,7 @@ fn unsubscribe(value: Value<'_>) -> Read<Target<'_>> {
         1 => m.channel = v.string()?;
         2 => m.user = v.string()?;
         3 => m.client = v.string()?;
+        4 => m.session = v.string()?;
     }
 }
 
@@ -186,6 +188,7 @@ fn disconnect(value: Value<'_>) -> Read<Target<'_>> {
         2 => m.disconnect = Some(code_and_reason(v)?);
         3 => m.client = v.string()?;
         4 => m.whitelist.push(v.string()?);
+        5 => m.session = v.string()?;
     }
 }
 
@@ -200,6 +203,7 @@ fn refresh(value: Value<'_>) -> Read<Target<'_>> {
         3 => m.expired = v.bool()?;
         4 => m.expire_at = v.varint()? as i64;
         5 => m.info = raw(v)?;
+        6 => m.session = v.string()?;
     }
 }
 
@@ -223,6 +227,7 @@ fn map_publish(value: Value<'_>) -> Read<Map<'_>> {
         9 => m.delta = v.bool()?;
         10 => m.version = v.varint()?;
         11 => m.version_epoch = v.string()?;
+        12 => m.score = v.varint()? as i64;
         13 => m.key_mode = v.string()?;
     }
 }
@@ -241,6 +246,7 @@ fn map_read_state(value: Value<'_>) -> Read<Map<'_>> {
         2 => m.cursor = v.string()?;
         3 => m.limit = v.varint()? as i32;
         4 => m.key = v.string()?;
+        5 => m.asc = v.bool()?;
         7 => m.revision_epoch = v.string()?;
     }
 }

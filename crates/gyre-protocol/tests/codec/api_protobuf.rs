@@ -39,11 +39,12 @@ fn requests_are_decoded_by_their_numbers() {
     is(Method::Broadcast, &[b"\x0a\x01a\x0a\x01b", &common[..]].concat(), broadcast);
     is(
         Method::Subscribe,
-        b"\x0a\x01c\x12\x01u\x18\x05\x22\x02{}\x2a\x04eA==\x32\x02id\x3a\x01d\x42\x04eQ==\x4a\x05\x08\x07\x12\x01e\x52\x0c\x0a\x02\x08\x01\x12\x00\x1a\x00\x22\x00\x2a\x00",
+        b"\x0a\x01c\x12\x01u\x18\x05\x22\x02{}\x2a\x04eA==\x32\x02id\x3a\x01d\x42\x04eQ==\x4a\x05\x08\x07\x12\x01e\x52\x0c\x0a\x02\x08\x01\x12\x00\x1a\x00\x22\x00\x2a\x00\x5a\x01s",
         Request::Subscribe(Box::new(Subscribe {
             channel: "c".into(),
             user: "u".into(),
             client: "id".into(),
+            session: "s".into(),
             expire_at: 5,
             info: RawPayload::Bytes(b"{}"),
             b64info: "eA==".into(),
@@ -59,18 +60,18 @@ fn requests_are_decoded_by_their_numbers() {
             },
         })),
     );
-    let target = Target { user: "u".into(), client: "id".into(), ..Target::default() };
+    let target = Target { user: "u".into(), client: "id".into(), session: "s".into(), ..Target::default() };
     let unsubscribe = Target { channel: "c".into(), ..target.clone() };
-    is(Method::Unsubscribe, b"\x0a\x01c\x12\x01u\x1a\x02id", Request::Unsubscribe(unsubscribe));
+    is(Method::Unsubscribe, b"\x0a\x01c\x12\x01u\x1a\x02id\x22\x01s", Request::Unsubscribe(unsubscribe));
     let disconnect = Target {
         disconnect: Some((4000, "r".into())),
         whitelist: vec!["x".into(), "y".into()],
         ..target.clone()
     };
-    let bytes = b"\x0a\x01u\x12\x06\x08\xa0\x1f\x12\x01r\x1a\x02id\x22\x01x\x22\x01y";
+    let bytes = b"\x0a\x01u\x12\x06\x08\xa0\x1f\x12\x01r\x1a\x02id\x22\x01x\x22\x01y\x2a\x01s";
     is(Method::Disconnect, bytes, Request::Disconnect(disconnect));
     let refresh = Target { expired: true, expire_at: -1, info: RawPayload::Bytes(b"[]"), ..target };
-    let bytes = b"\x0a\x01u\x12\x02id\x18\x01\x20\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01\x2a\x02[]";
+    let bytes = b"\x0a\x01u\x12\x02id\x18\x01\x20\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01\x2a\x02[]\x32\x01s";
     is(Method::Refresh, bytes, Request::Refresh(refresh));
     let since = Some((1, "".into()));
     let history = History { channel: "c".into(), limit: -1, since, reverse: true };
@@ -104,14 +105,15 @@ fn requests_on_maps_are_decoded_by_their_numbers() {
             delta: true,
             version: 2,
             version_epoch: "e".into(),
+            score: 9,
             key_mode: "if_new".into(),
             ..map.clone()
         })),
     );
     let remove = Map { idempotency_key: "i".into(), ..map.clone() };
     is(Method::MapRemove, b"\x0a\x01c\x12\x01k\x1a\x01i", Request::MapRemove(Box::new(remove)));
-    let state = Map { cursor: "x".into(), limit: 3, revision_epoch: "e".into(), ..map.clone() };
-    let bytes = b"\x0a\x01c\x12\x01x\x18\x03\x22\x01k\x3a\x01e";
+    let state = Map { cursor: "x".into(), limit: 3, asc: true, revision_epoch: "e".into(), ..map.clone() };
+    let bytes = b"\x0a\x01c\x12\x01x\x18\x03\x22\x01k\x28\x01\x3a\x01e";
     is(Method::MapReadState, bytes, Request::MapReadState(Box::new(state)));
     let stream = Map {
         channel: "c".into(),

@@ -199,13 +199,21 @@ async fn subscribe(node: &Node, request: api::Subscribe<'_>) -> Operation {
         grant,
         since: position(&request.recover_since),
     };
-    let target = Target { user: request.user.as_ref().into(), client: request.client.as_ref().into() };
+    let target = Target {
+        user: request.user.as_ref().into(),
+        client: request.client.as_ref().into(),
+        session: request.session.as_ref().into(),
+    };
     let request = SubscribeRequest { channel: request.channel.as_ref().into(), options };
     node.subscribe(target, request).await.map(|()| ResultBody::Empty)
 }
 
 fn target_of(request: &api::Target<'_>) -> Target {
-    Target { user: request.user.as_ref().into(), client: request.client.as_ref().into() }
+    Target {
+        user: request.user.as_ref().into(),
+        client: request.client.as_ref().into(),
+        session: request.session.as_ref().into(),
+    }
 }
 
 fn position(position: &Option<(u64, std::borrow::Cow<'_, str>)>) -> Option<StreamPosition> {

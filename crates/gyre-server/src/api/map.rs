@@ -17,6 +17,7 @@ pub(super) async fn publish(node: &Node, request: &Map<'_>) -> Operation {
         key: request.key.as_ref().into(),
         data: payload(request.data, &request.b64data)?,
         tags: request.tags.iter().map(|(key, value)| (key.as_ref().into(), value.as_ref().into())).collect(),
+        score: request.score,
         idempotency_key: request.idempotency_key.as_ref().into(),
         delta: request.delta,
         version: request.version,
@@ -52,6 +53,7 @@ pub(super) async fn read_state(node: &Node, request: &Map<'_>) -> Operation {
         key: request.key.as_ref().into(),
         cursor: request.cursor.as_ref().into(),
         limit: request.limit,
+        ascending: request.asc,
         epoch: Epoch::new(&request.revision_epoch),
     };
     let state = node.map_read_state(&request.channel, page).wait().await?;

@@ -1,6 +1,6 @@
 //! Running the server: from arguments to the end of the process.
 
-use std::{env, path::PathBuf, process::ExitCode};
+use std::{env, fs::OpenOptions, path::PathBuf, process::ExitCode, sync::Mutex};
 
 use clap::{CommandFactory, Parser};
 use serde_json::Value;
@@ -8,11 +8,11 @@ use tokio::{
     runtime::Runtime,
     signal::unix::{SignalKind, signal},
 };
-use tracing_subscriber::{EnvFilter, layer::SubscriberExt, util::SubscriberInitExt};
+use tracing_subscriber::{EnvFilter, fmt, layer::SubscriberExt, util::SubscriberInitExt};
 
 use super::{Arguments, Command, generate, tokens};
 use crate::{
-    config::{self, Environment, Loaded, Problem, Sources},
+    config::{self, Environment, Loaded, Problem, Section, Sources},
     dev::{Development, DevelopmentError, StateLocations, run_clock},
     wiring::{self, Additions, Server},
 };
@@ -131,7 +131,9 @@ fn serve(arguments: &Arguments) -> ExitCode {
             Err(problems) => return report(&problems),
         }
     };
-    init_logging(&loaded.resolved.log_level);
+    if let Err(message) = init_logging(&loaded.resolved.log_level, loaded.resolved.log_file.as_deref()) {
+        return failed(&message);
+    }
     for warning in &loaded.warnings {
         tracing::warn!("{}", warning.message);
     }
@@ -163,7 +165,7 @@ fn serve(arguments: &Arguments) -> ExitCode {
     {
         return failed(&format!("pid_file: cannot write {path}: {error}"));
     }
-    let outcome = control.block_on(until_stopped(&server, &sources));
+    let outcome = control.block_on(until_stopped(&server, &sources, loaded.raw.clone()));
     if let Some(path) = &loaded.resolved.pid_file
         && let Err(error) = std::fs::remove_file(path)
     {
@@ -195,7 +197,7 @@ fn failed(message: &str) -> ExitCode {
 }
 
 /// Waits for SIGTERM or SIGINT; SIGHUP reloads.
-async fn until_stopped(server: &Server, sources: &Sources) -> std::io::Result<()> {
+async fn until_stopped(server: &Server, sources: &Sources, mut current: Section) -> std::io::Result<()> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut hangup = signal(SignalKind::hangup())?;
@@ -203,16 +205,25 @@ async fn until_stopped(server: &Server, sources: &Sources) -> std::io::Result<()
         tokio::select! {
             _ = terminate.recv() => return Ok(()),
             _ = interrupt.recv() => return Ok(()),
-            _ = hangup.recv() => reload(server, sources),
+            _ = hangup.recv() => reload(server, sources, &mut current),
         }
     }
 }
 
 /// Reads the configuration anew. A bad one is logged, and the old one stays.
-fn reload(server: &Server, sources: &Sources) {
+fn reload(server: &Server, sources: &Sources, current: &mut Section) {
     match config::load(sources) {
         Ok(loaded) => match server.reload(&loaded.resolved) {
-            Ok(()) => tracing::info!("configuration reloaded"),
+            Ok(()) => {
+                tracing::info!("configuration reloaded");
+                for change in config::changes(current, &loaded.raw) {
+                    match change.needs_restart() {
+                        true => tracing::warn!("{change}: counts from the next start on"),
+                        false => tracing::info!("{change}"),
+                    }
+                }
+                *current = loaded.raw;
+            }
             Err(error) => tracing::error!(%error, "the new configuration cannot be used: the old one stays"),
         },
         Err(problems) => {
@@ -223,17 +234,24 @@ fn reload(server: &Server, sources: &Sources) {
     }
 }
 
-fn init_logging(level: &str) {
+/// Text to the standard error output; into a file, where one is named, JSON lines.
+fn init_logging(level: &str, file: Option<&str>) -> Result<(), String> {
     let level = match level {
         "none" => "off",
         "fatal" => "error",
         "trace" | "debug" | "info" | "warn" | "error" => level,
         _ => "info",
     };
-    let layer = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
-    let filter = EnvFilter::new(level);
+    let file = file.map(|path| {
+        let opened = OpenOptions::new().append(true).create(true).open(path);
+        opened.map_err(|error| format!("log.file: cannot open {path}: {error}"))
+    });
+    let lines =
+        file.transpose()?.map(|file| fmt::layer().json().flatten_event(true).with_writer(Mutex::new(file)));
+    let text = lines.is_none().then(|| fmt::layer().with_writer(std::io::stderr));
     // Fails only if a subscriber is installed already: then that one stays.
-    drop(tracing_subscriber::registry().with(filter).with(layer).try_init());
+    drop(tracing_subscriber::registry().with(EnvFilter::new(level)).with(text).with(lines).try_init());
+    Ok(())
 }
 
 /// Whatever lets people in without asking is said at every start.

@@ -11,8 +11,8 @@ use globset::{Glob, GlobSetBuilder};
 use gyre_core::{
     channel::{
         CallRights, ChannelOptions, ChannelPattern, ClientKey, DataFormat, HistoryOptions, MapOptions,
-        MapRetention, Namespaces, PageSizes, RecoveryMode, SharedPollOptions, SubscribeRights,
-        SubscriptionKind, Versions,
+        MapOrder, MapRetention, MapStorage, Namespaces, PageSizes, RecoveryMode, SharedPollOptions,
+        SubscribeRights, SubscriptionKind, Versions,
     },
     hub::{Deflate, WINDOW_BITS_MAX},
     limits::Limits,
@@ -34,7 +34,7 @@ use super::{
     hooks::{self, hook_of, target_name},
     read::Findings,
 };
-use crate::{api::GrpcApiOptions, hooks::Targets, secret::Secret};
+use crate::{admin::AdminOptions, api::GrpcApiOptions, hooks::Targets, secret::Secret};
 
 /// Options for each part of the server.
 #[derive(Clone, Debug)]
@@ -57,6 +57,8 @@ pub struct Resolved {
     pub user_header: Option<Box<str>>,
     /// `http_api`.
     pub api: ApiSettings,
+    /// `admin`, if enabled.
+    pub admin: Option<AdminOptions>,
     /// `websocket`.
     pub websocket: Option<WebSocketOptions>,
     /// `webtransport` and `uni_webtransport`.
@@ -267,6 +269,7 @@ pub(super) fn resolve(raw: &Section, findings: &mut Findings) -> Option<Resolved
         origins: resolve_origins(client.list("allowed_origins")),
         user_header: non_empty(client.text("user_id_http_header")).map(Into::into),
         api: api(raw.object("http_api")),
+        admin: admin(raw.object("admin")),
         websocket: websocket(raw.object("websocket")),
         webtransport: webtransport(raw),
         streaming: streaming(raw),
@@ -585,8 +588,9 @@ fn map(options: &Section) -> Option<MapOptions> {
         _ => MapRetention::Ephemeral { key_ttl },
     };
     let max = size_or("max_page_size", 1000);
+    let order = if map.bool("ordered") { MapOrder::Score } else { MapOrder::Key };
     Some(MapOptions {
-        retention,
+        storage: MapStorage { retention, order },
         publish: rights("publish"),
         remove: rights("remove"),
         publish_hook: hook_of(map, "publish", "map_publish"),
@@ -670,6 +674,16 @@ fn track(poll: &Section) -> TrackOptions {
         hmac_previous_secret_key: Secret::new(poll.text("hmac_previous_secret_key").into()),
         hmac_previous_secret_key_valid_until: poll.int("hmac_previous_secret_key_valid_until"),
     }
+}
+
+fn admin(admin: &Section) -> Option<AdminOptions> {
+    admin.bool("enabled").then(|| AdminOptions {
+        prefix: admin.text("handler_prefix").into(),
+        password: Secret::new(admin.text("password").into()),
+        secret: Secret::new(admin.text("secret").into()),
+        insecure: admin.bool("insecure"),
+        external: admin.bool("external"),
+    })
 }
 
 fn api(api: &Section) -> ApiSettings {

@@ -183,6 +183,7 @@ const MAP_OPTIONS: &[Key] = &[
     key("stream_size", Int, ""),
     key("stream_ttl", Duration, ""),
     key("meta_ttl", Duration, ""),
+    about("ordered", Bool, "", "pages of state by score instead of key"),
     key("remove_client_on_unsubscribe", Bool, ""),
     key("client_key", Text, ""),
     key("allow_publish_for_client", Bool, ""),

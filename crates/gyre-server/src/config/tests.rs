@@ -210,6 +210,23 @@ fn the_environment_is_laid_over() {
     assert!(flat.resolved.api.key.is_some() && flat.resolved.health.is_some());
 }
 
+/// Maps are read by key, and by score where `map.ordered` says so.
+#[test]
+fn maps_are_ordered_on_request() {
+    use gyre_core::channel::MapOrder;
+    let map = |extra: Value| {
+        let mut map = json!({"mode": "ephemeral", "key_ttl": "1m"});
+        map.as_object_mut().unwrap().extend(extra.as_object().unwrap().clone());
+        let namespace = json!({"name": "n", "subscription_type": "map", "map": map});
+        let loaded = load_tree(json!({"channel": {"namespaces": [namespace]}})).unwrap();
+        assert!(loaded.warnings.is_empty());
+        loaded.resolved.rules.namespaces.named["n"].map.as_ref().unwrap().storage.order
+    };
+    assert_eq!(map(json!({})), MapOrder::Key);
+    assert_eq!(map(json!({"ordered": false})), MapOrder::Key);
+    assert_eq!(map(json!({"ordered": true})), MapOrder::Score);
+}
+
 /// A misspelt key is named with its path and the nearest one that exists.
 #[test]
 fn misspelt_keys_are_hinted_at() {

@@ -4,9 +4,8 @@
 use super::{Section, Warning, read::Findings};
 
 /// Switches of what is not there: the object that has each, and the key.
-const SWITCHES: [(&str, &str); 7] = [
+const SWITCHES: [(&str, &str); 6] = [
     ("grpc_api", "reflection"),
-    ("admin", "enabled"),
     ("swagger", "enabled"),
     ("debug", "enabled"),
     ("opentelemetry", "enabled"),
@@ -15,6 +14,10 @@ const SWITCHES: [(&str, &str); 7] = [
 ];
 
 pub(super) fn check(raw: &Section, findings: &mut Findings) {
+    if raw.at("admin").bool("enabled") {
+        let message = "admin.enabled serves login and API; this version has no web interface";
+        findings.warnings.push(Warning::new(message));
+    }
     let mut warn = |path: &str| {
         let message = format!("{path} is accepted, but this version does nothing with it");
         findings.warnings.push(Warning::new(message));

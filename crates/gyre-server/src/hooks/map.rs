@@ -34,6 +34,8 @@ pub(super) struct MapResult<'a> {
     #[serde(deserialize_with = "null_is_default")]
     tags: BTreeMap<Box<str>, Box<str>>,
     #[serde(deserialize_with = "null_is_default")]
+    score: i64,
+    #[serde(deserialize_with = "null_is_default")]
     key_mode: String,
     #[serde(deserialize_with = "null_is_default")]
     idempotency_key: Box<str>,
@@ -57,6 +59,7 @@ impl<'a> Fields<'a> for MapResult<'a> {
             2 => self.data = bytes(value)?,
             3 => self.b64data = value.string()?.into(),
             4 => add_tag(&mut self.tags, value)?,
+            5 => self.score = value.varint()? as i64,
             6 => self.key_mode = value.string()?.into(),
             9 => self.idempotency_key = value.string()?.into(),
             10 => self.delta = value.bool()?,
@@ -133,6 +136,7 @@ impl MapResult<'_> {
             key: self.key,
             data: replacement(self.data, &self.b64data)?,
             tags: self.tags.into_iter().collect(),
+            score: self.score,
             key_mode: match &*self.key_mode {
                 "" => KeyMode::Any,
                 "if_new" => KeyMode::IfNew,

@@ -185,9 +185,10 @@ fn answers_are_read_in_protobuf() {
     assert_eq!(result::<Publish>(publish), expected);
     assert_eq!(result::<Publish>(b"\x12\x04Mg==").data, Some(Payload::json("2")));
     assert_eq!(result::<Rpc>(b"\x0a\x01\xff").bytes(), &b"\xff"[..]);
-    let set = b"\x0a\x01k\x12\x011\x22\x06\x0a\x01t\x12\x01v\x32\x06if_new\x4a\x01i\x50\x01\x58\x02\x62\x01e";
+    let set = b"\x0a\x01k\x12\x011\x22\x06\x0a\x01t\x12\x01v\x28\x05\x32\x06if_new\x4a\x01i\x50\x01\x58\x02\x62\x01e";
     let set = result::<MapPublish>(set);
     assert_eq!((&*set.key, set.data, set.key_mode), ("k", Some(Payload::json("1")), KeyMode::IfNew));
+    assert_eq!(set.score, 5);
     assert_eq!((&*set.idempotency_key, set.delta, set.version, &*set.version_epoch), ("i", true, 2, "e"));
     let removed = result::<MapRemove>(b"\x0a\x01k\x12\x06\x0a\x01t\x12\x01v\x1a\x01i");
     assert_eq!((&*removed.key, removed.tags.len(), &*removed.idempotency_key), ("k", 1, "i"));

@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, num::NonZeroUsize, sync::Arc, time::Duration};
 
 use gyre_core::{
-    channel::{ChannelName, HistoryOptions, MapRetention},
+    channel::{ChannelName, HistoryOptions, MapOrder, MapRetention, MapStorage},
     ports::{
         ChannelEvent, EngineError, HistoryFilter, KeyMode, MapPublished, MapState, NewEntry, StateFilter,
         Suppression,
@@ -19,36 +19,27 @@ const STREAM: HistoryOptions = HistoryOptions {
     ttl: Duration::from_secs(20),
     meta_ttl: Duration::from_secs(60),
 };
-const EPHEMERAL: MapRetention = MapRetention::Ephemeral { key_ttl: KEY_TTL };
-const RECOVERABLE: MapRetention = MapRetention::Recoverable { key_ttl: KEY_TTL, stream: STREAM };
-const PERSISTENT: MapRetention =
-    MapRetention::Persistent { stream: HistoryOptions { meta_ttl: Duration::MAX, ..STREAM } };
+const EPHEMERAL: MapStorage = MapStorage::by_key(MapRetention::Ephemeral { key_ttl: KEY_TTL });
+const RECOVERABLE: MapStorage =
+    MapStorage::by_key(MapRetention::Recoverable { key_ttl: KEY_TTL, stream: STREAM });
+const PERSISTENT: MapStorage = MapStorage::by_key(MapRetention::Persistent {
+    stream: HistoryOptions { meta_ttl: Duration::MAX, ..STREAM },
+});
 
-fn set(
-    fixture: &Fixture,
-    channel: &ChannelName,
-    key: &str,
-    data: &str,
-    retention: MapRetention,
-) -> MapPublished {
-    publish(fixture, channel, entry(key, data), retention)
+fn set(fixture: &Fixture, channel: &ChannelName, key: &str, data: &str, storage: MapStorage) -> MapPublished {
+    publish(fixture, channel, entry(key, data), storage)
 }
 
-fn publish(
-    fixture: &Fixture,
-    channel: &ChannelName,
-    entry: NewEntry,
-    retention: MapRetention,
-) -> MapPublished {
-    done(fixture.maps.publish(channel, entry, retention))
+fn publish(fixture: &Fixture, channel: &ChannelName, entry: NewEntry, storage: MapStorage) -> MapPublished {
+    done(fixture.maps.publish(channel, entry, storage))
 }
 
 fn entry(key: &str, data: &str) -> NewEntry {
     NewEntry { key: key.into(), data: payload(data), ..NewEntry::default() }
 }
 
-fn remove(fixture: &Fixture, channel: &ChannelName, key: &str, retention: MapRetention) -> MapPublished {
-    done(fixture.maps.remove(channel, key, Box::default(), retention))
+fn remove(fixture: &Fixture, channel: &ChannelName, key: &str, storage: MapStorage) -> MapPublished {
+    done(fixture.maps.remove(channel, key, Box::default(), storage))
 }
 
 fn page(
@@ -56,15 +47,15 @@ fn page(
     channel: &ChannelName,
     cursor: &str,
     limit: Option<usize>,
-    retention: MapRetention,
+    storage: MapStorage,
 ) -> MapState {
-    let filter = StateFilter::Page { cursor: cursor.into(), limit };
-    done(fixture.maps.read_state(channel, filter, retention))
+    let filter = StateFilter::Page { cursor: cursor.into(), limit, ascending: false };
+    done(fixture.maps.read_state(channel, filter, storage))
 }
 
 /// Keys and data of the whole state.
-fn state(fixture: &Fixture, channel: &ChannelName, retention: MapRetention) -> Vec<(String, String)> {
-    let entries = page(fixture, channel, "", None, retention).entries;
+fn state(fixture: &Fixture, channel: &ChannelName, storage: MapStorage) -> Vec<(String, String)> {
+    let entries = page(fixture, channel, "", None, storage).entries;
     entries.iter().map(|entry| (entry.key.to_string(), text(entry))).collect()
 }
 
@@ -89,18 +80,18 @@ fn delivered(fixture: &Fixture, channel: &ChannelName) -> Vec<Arc<Publication>> 
 /// A change that is to be delivered as a delta brings along what its key was before, if it was anything; other changes
 /// bring nothing, and neither does one whose key is new, was removed or has ended meanwhile.
 pub fn bases_come_along(fixture: Fixture) {
-    for (name, retention) in [("r", RECOVERABLE), ("e", EPHEMERAL)] {
+    for (name, storage) in [("r", RECOVERABLE), ("e", EPHEMERAL)] {
         let channel = fixture.channel(name);
         done(fixture.maps.subscribe(&channel));
         let delta = |key: &str, data: &str, delta| {
-            publish(&fixture, &channel, NewEntry { delta, ..entry(key, data) }, retention)
+            publish(&fixture, &channel, NewEntry { delta, ..entry(key, data) }, storage)
         };
         delta("a", "1", true);
         delta("b", "2", true);
         delta("a", "3", false);
-        let before = page(&fixture, &channel, "", None, retention).entries;
+        let before = page(&fixture, &channel, "", None, storage).entries;
         delta("a", "4", true);
-        remove(&fixture, &channel, "b", retention);
+        remove(&fixture, &channel, "b", storage);
         delta("b", "5", true);
         fixture.advance(KEY_TTL);
         delta("a", "6", true);
@@ -124,22 +115,22 @@ pub fn bases_come_along(fixture: Fixture) {
 /// A change is in state, in the stream and delivered, with one position; for every mode, by publications, replacements
 /// and removals.
 pub fn changes_are_in_state_and_stream(fixture: Fixture) {
-    for (name, retention) in [("r", RECOVERABLE), ("p", PERSISTENT), ("e", EPHEMERAL)] {
+    for (name, storage) in [("r", RECOVERABLE), ("p", PERSISTENT), ("e", EPHEMERAL)] {
         let channel = fixture.channel(name);
         done(fixture.maps.subscribe(&channel));
         let positions = [
-            set(&fixture, &channel, "b", "1", retention),
-            set(&fixture, &channel, "a", "2", retention),
-            set(&fixture, &channel, "b", "3", retention),
-            remove(&fixture, &channel, "a", retention),
+            set(&fixture, &channel, "b", "1", storage),
+            set(&fixture, &channel, "a", "2", storage),
+            set(&fixture, &channel, "b", "3", storage),
+            remove(&fixture, &channel, "a", storage),
         ];
         assert!(positions.iter().all(|published| published.suppressed.is_none()));
-        let has_stream = retention.stream().is_some();
+        let has_stream = storage.stream().is_some();
         let expected: Vec<u64> = if has_stream { vec![1, 2, 3, 4] } else { vec![0; 4] };
         assert_eq!(positions.iter().map(|p| p.position.offset).collect::<Vec<_>>(), expected);
-        assert_eq!(state(&fixture, &channel, retention), of(&[("b", "3")]));
+        assert_eq!(state(&fixture, &channel, storage), of(&[("b", "3")]));
         assert_eq!(done(fixture.maps.key_count(&channel)), 1);
-        let read = answered(fixture.maps.read_stream(&channel, HistoryFilter::default(), retention));
+        let read = answered(fixture.maps.read_stream(&channel, HistoryFilter::default(), storage));
         let changes = delivered(&fixture, &channel);
         let keys: Vec<_> = changes.iter().map(|change| (&*change.key, change.removed)).collect();
         assert_eq!(keys, [("b", false), ("a", false), ("b", false), ("a", true)]);
@@ -242,20 +233,20 @@ pub fn conditions_suppress(fixture: Fixture) {
 /// A key is seen until its time has passed since it was last set or renewed, and its end is one removal before whatever
 /// comes next of it.
 pub fn keys_end(fixture: Fixture) {
-    for (name, retention) in [("r", RECOVERABLE), ("e", EPHEMERAL)] {
+    for (name, storage) in [("r", RECOVERABLE), ("e", EPHEMERAL)] {
         let channel = fixture.channel(name);
         done(fixture.maps.subscribe(&channel));
-        set(&fixture, &channel, "a", "1", retention);
-        set(&fixture, &channel, "b", "1", retention);
+        set(&fixture, &channel, "a", "1", storage);
+        set(&fixture, &channel, "b", "1", storage);
         fixture.advance(KEY_TTL - Duration::from_secs(1));
         let renewal = NewEntry { key_mode: KeyMode::IfNewOrRenew, ..entry("b", "9") };
-        assert!(publish(&fixture, &channel, renewal, retention).suppressed.is_some());
-        assert_eq!(state(&fixture, &channel, retention), of(&[("a", "1"), ("b", "1")]));
+        assert!(publish(&fixture, &channel, renewal, storage).suppressed.is_some());
+        assert_eq!(state(&fixture, &channel, storage), of(&[("a", "1"), ("b", "1")]));
         fixture.advance(Duration::from_secs(1));
-        assert_eq!(state(&fixture, &channel, retention), of(&[("b", "1")]));
+        assert_eq!(state(&fixture, &channel, storage), of(&[("b", "1")]));
         assert_eq!(done(fixture.maps.key_count(&channel)), 1);
         let is_new = NewEntry { key_mode: KeyMode::IfNew, ..entry("a", "2") };
-        assert_eq!(publish(&fixture, &channel, is_new, retention).suppressed, None);
+        assert_eq!(publish(&fixture, &channel, is_new, storage).suppressed, None);
         let changes = delivered(&fixture, &channel);
         let keys: Vec<_> = changes.iter().map(|change| (&*change.key, change.removed)).collect();
         assert_eq!(keys, [("a", false), ("b", false), ("a", true), ("a", false)], "{name}");
@@ -288,6 +279,116 @@ pub fn maps_begin_anew(fixture: Fixture) {
     remove(&fixture, &channel, "a", RECOVERABLE);
     fixture.advance(STREAM.meta_ttl);
     assert_ne!(set(&fixture, &channel, "a", "1", RECOVERABLE).position.epoch, new.epoch);
+}
+
+const BY_SCORE: MapStorage = MapStorage { order: MapOrder::Score, ..RECOVERABLE };
+
+fn scored(fixture: &Fixture, channel: &ChannelName, key: &str, score: i64) {
+    publish(fixture, channel, NewEntry { score, ..entry(key, "1") }, BY_SCORE);
+}
+
+fn ranked(entries: &[Arc<Publication>]) -> Vec<(i64, String)> {
+    entries.iter().map(|entry| (entry.score, entry.key.to_string())).collect()
+}
+
+/// All pages of so many entries, one after the other; `between` is called before each but the first.
+fn pages(
+    fixture: &Fixture,
+    channel: &ChannelName,
+    (limit, ascending): (usize, bool),
+    mut between: impl FnMut(),
+) -> Vec<Arc<Publication>> {
+    let (mut seen, mut cursor) = (Vec::new(), Box::default());
+    loop {
+        let filter = StateFilter::Page { cursor, limit: Some(limit), ascending };
+        let page = done(fixture.maps.read_state(channel, filter, BY_SCORE));
+        seen.extend(page.entries);
+        cursor = page.cursor;
+        if cursor.is_empty() {
+            return seen;
+        }
+        between();
+    }
+}
+
+/// Pages of any size of an ordered map cover the state by score and key, in either direction, extremes and equal scores
+/// included, after scores have changed and keys have gone; entries carry their score wherever they are read, in a map
+/// that is not ordered as well, and one becomes ordered when its options say so.
+pub fn pages_follow_scores(fixture: Fixture) {
+    let channel = fixture.channel("m");
+    done(fixture.maps.subscribe(&channel));
+    let scores =
+        [("a", 0), ("f", i64::MIN), ("b", -1), ("g", i64::MAX), ("c", 5), ("d", 5), ("x", 6), ("e", -1)];
+    for (key, score) in scores {
+        let storage = if key < "d" { RECOVERABLE } else { BY_SCORE };
+        publish(&fixture, &channel, NewEntry { score, ..entry(key, "1") }, storage);
+    }
+    scored(&fixture, &channel, "a", 7);
+    remove(&fixture, &channel, "x", BY_SCORE);
+    let mut expected: Vec<_> =
+        [(i64::MIN, "f"), (-1, "b"), (-1, "e"), (5, "c"), (5, "d"), (7, "a"), (i64::MAX, "g")]
+            .map(|(score, key)| (score, key.to_owned()))
+            .into();
+    for ascending in [true, false] {
+        for limit in [1, 2, 3, 7, 100] {
+            let seen = pages(&fixture, &channel, (limit, ascending), || {});
+            assert_eq!(ranked(&seen), expected, "pages of {limit}");
+        }
+        expected.reverse();
+    }
+    let by_key = ranked(&page(&fixture, &channel, "", None, RECOVERABLE).entries);
+    expected.sort_by(|a, b| a.1.cmp(&b.1));
+    assert_eq!(by_key, expected);
+    let read = done(fixture.maps.read_stream(&channel, HistoryFilter::default(), RECOVERABLE));
+    let changes = delivered(&fixture, &channel);
+    assert_eq!(read.publications, changes);
+    let sets: Vec<_> = changes.iter().filter(|change| !change.removed).cloned().collect();
+    let published = scores.iter().chain(&[("a", 7)]).map(|&(key, score)| (score, key.to_owned()));
+    assert_eq!(ranked(&sets), published.collect::<Vec<_>>());
+}
+
+/// Between pages the entry of the cursor goes, others come, go, end and change their score, forwards and backwards: what
+/// did not change is read once and in order, and what did is in the stream.
+pub fn pages_survive_changes(fixture: Fixture) {
+    for ascending in [true, false] {
+        let channel = fixture.channel(if ascending { "up" } else { "down" });
+        for number in 0..20 {
+            scored(&fixture, &channel, &format!("k{number:02}"), number / 2);
+        }
+        let mut changed = Vec::new();
+        let mut step = 0;
+        let seen = pages(&fixture, &channel, (3, ascending), || {
+            step += 1;
+            let from_start = if ascending { step * 3 - 1 } else { 20 - step * 3 };
+            let cursor = format!("k{from_start:02}");
+            match step {
+                1 => drop(remove(&fixture, &channel, &cursor, BY_SCORE)),
+                2 => scored(&fixture, &channel, &cursor, i64::MIN),
+                3 => scored(&fixture, &channel, &cursor, i64::MAX),
+                _ => scored(&fixture, &channel, "new", 5),
+            }
+            changed.push(if step > 3 { "new".to_owned() } else { cursor });
+        });
+        let unchanged = ranked(&seen).into_iter().filter(|(_, key)| !changed.contains(key));
+        let mut expected: Vec<_> = (0..20)
+            .map(|number| (number / 2, format!("k{number:02}")))
+            .filter(|(_, key)| !changed.contains(key))
+            .collect();
+        if !ascending {
+            expected.reverse();
+        }
+        assert_eq!(unchanged.collect::<Vec<_>>(), expected);
+        let told: Vec<_> = seen.iter().filter(|entry| entry.offset <= 20).map(|entry| &entry.key).collect();
+        let mut once = told.clone();
+        once.sort();
+        once.dedup();
+        assert_eq!(once.len(), told.len(), "nothing of before the first page is read twice");
+        fixture.advance(KEY_TTL);
+        assert!(pages(&fixture, &channel, (3, ascending), || {}).is_empty());
+    }
+    let filter = StateFilter::Page { cursor: "key".into(), limit: Some(1), ascending: false };
+    let foreign = answered(fixture.maps.read_state(&fixture.channel("up"), filter, BY_SCORE));
+    assert_eq!(foreign, Err(EngineError::UnrecoverablePosition));
 }
 
 const THREADS: usize = 4;

@@ -63,6 +63,8 @@ macro_rules! engine_suite {
             map {
                 changes_are_in_state_and_stream,
                 pages_cover_the_state,
+                pages_follow_scores,
+                pages_survive_changes,
                 conditions_suppress,
                 keys_end,
                 maps_begin_anew,

@@ -75,6 +75,29 @@ fn delta_begins_in_full() {
     assert!(matches!(activation.unwrap().delta, Delta::From(last) if last.offset == 5 && !last.delta));
 }
 
+/// A thousand clients that come back to a channel and recover the same twenty publications cost one chain of patches, and
+/// without delta none. Method: sessions of one shard, and how many patches have been computed for them.
+#[test]
+fn a_crowd_recovers_one_chain() {
+    let missed: Vec<_> = (6..=25).map(tagged).collect();
+    let mut patches = Patches::default();
+    for (delta, made) in [("", 0), (r#","delta":"fossil""#, 19)] {
+        for _ in 0..1000 {
+            let mut script =
+                Script::connected(|rules| with_delta(Arc::make_mut(&mut rules.namespaces.without_namespace)));
+            let top = StreamPosition { offset: 25, epoch: Epoch::new("e") };
+            script.history = Ok(History { publications: missed.clone(), top });
+            script.patches = patches;
+            let request = format!(r#"{{"id":2,"subscribe":{{{RECOVER},"offset":5{delta}}}}}"#);
+            let sent = json(&script.send(&request).unwrap()[..1]);
+            let reply: serde_json::Value = serde_json::from_str(&sent).unwrap();
+            assert_eq!(reply["subscribe"]["publications"].as_array().unwrap().len(), 20);
+            patches = script.patches;
+        }
+        assert_eq!(patches.made(), made);
+    }
+}
+
 /// Delta of a server-side subscription is asked for in the connect.
 #[test]
 fn delta_is_negotiated_by_connect() {

@@ -105,7 +105,7 @@ fn listed_headers_are_kept() {
     let (mut script, kept) = (connect(Ok(None), |_| {}).0, |script: &mut Script| {
         script.session.state = State::Fresh { stale_at: script.now.instant, header_user: None };
         let command = Encoding::Json.decode_command(CONNECT.as_bytes()).unwrap();
-        let cx = Context { now: script.now, rules: &script.rules };
+        let cx = Context { now: script.now, rules: &script.rules, patches: &script.patches };
         script.session.handle_command(&cx, command).unwrap();
         let kept = script.session.outputs.iter().find_map(|output| match output {
             Output::Effect(_, Effect::KeepHeaders { headers }) => Some(headers.clone()),
@@ -247,7 +247,7 @@ fn the_application_judges_publications() {
         });
         script.answers.push_back(Outcome::PublishAnswered(answer));
         let command = Encoding::Json.decode_command(PUBLISH.as_bytes()).unwrap();
-        let cx = Context { now: script.now, rules: &script.rules };
+        let cx = Context { now: script.now, rules: &script.rules, patches: &script.patches };
         script.session.handle_command(&cx, command).unwrap();
         let Some(Output::Effect(id, Effect::Ask { question, .. })) = script.session.poll_output() else {
             panic!("it is asked")
@@ -444,7 +444,10 @@ fn a_subscription_ended_while_it_is_made_is_not_waited_for() {
     let mut script = Script::connected(|rules| rules.limits.ping_interval = Duration::ZERO);
     let command = Encoding::Json.decode_command(SUBSCRIBE.as_bytes()).unwrap();
     let now = script.now;
-    script.session.handle_command(&Context { now, rules: &script.rules }, command).unwrap();
+    script
+        .session
+        .handle_command(&Context { now, rules: &script.rules, patches: &script.patches }, command)
+        .unwrap();
     let Some(Output::Effect(id, Effect::Subscribe { channel, .. })) = script.session.poll_output() else {
         panic!("a subscribe comes first");
     };

@@ -5,7 +5,8 @@ use gyre_protocol::Payload;
 use super::*;
 use crate::{
     channel::{
-        ClientKey, MapOptions, MapRetention, PageSizes, SharedPollOptions, SubscriptionKind, Versions,
+        ClientKey, MapOptions, MapRetention, MapStorage, PageSizes, SharedPollOptions, SubscriptionKind,
+        Versions,
     },
     delta::apply::apply,
     hub::Delta,
@@ -15,7 +16,7 @@ const CATCH_UP_TIMEOUT: Duration = Duration::from_secs(5);
 
 fn map(retention: MapRetention) -> MapOptions {
     MapOptions {
-        retention,
+        storage: MapStorage::by_key(retention),
         publish: CallRights { client: false, subscriber: true, anonymous: false },
         remove: CallRights::default(),
         publish_hook: None,
@@ -194,7 +195,7 @@ fn a_catch_up_can_be_cancelled() {
 
     let command = start("m:a");
     let command = Encoding::Json.decode_command(command.as_bytes()).unwrap();
-    let cx = Context { now: script.now, rules: &script.rules };
+    let cx = Context { now: script.now, rules: &script.rules, patches: &script.patches };
     script.session.handle_command(&cx, command).unwrap();
     let Some(Output::Effect(id, Effect::ReadMapState { .. })) = script.session.poll_output() else {
         panic!()
@@ -285,7 +286,7 @@ fn polls_may_have_delta() {
         assert_eq!(sent, format!(r#"{{"id":2,"subscribe":{{"epoch":"e",{told}"type":4}}}}"#));
         let command = track(&["a"]);
         let command = Encoding::Json.decode_command(command.as_bytes()).unwrap();
-        let cx = Context { now: script.now, rules: &script.rules };
+        let cx = Context { now: script.now, rules: &script.rules, patches: &script.patches };
         script.session.handle_command(&cx, command).unwrap();
         let Some(Output::Effect(id, Effect::VerifyTrack { .. })) = script.session.poll_output() else {
             panic!()
