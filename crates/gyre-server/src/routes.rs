@@ -25,7 +25,7 @@ use gyre_transport::{
 
 use crate::{
     admin::Admin,
-    api::{Endpoint, HttpApi},
+    api::{Endpoint, GrpcApi, HttpApi},
     hooks::Hooks,
     metrics::{self, ApiMetrics},
     rate::RateLimit,
@@ -374,6 +374,13 @@ impl Service for UniGrpc {
             };
             grpc::serve(request, &self.router.shard, &self.settings, admit).await
         })
+    }
+}
+
+/// The only service of the listener for the server API over gRPC.
+impl Service for GrpcApi {
+    fn call(self: Rc<Self>, request: Request) -> Pin<Box<dyn Future<Output = Response>>> {
+        Box::pin(async move { GrpcApi::call(&self, request).await })
     }
 }
 

@@ -13,7 +13,9 @@ use gyre_core::{hub::Direction, session::ClientId};
 use gyre_engine::memory::MemoryEngine;
 use gyre_node::{Directory, LocalShard, Node, NodeInfo, Ports, run_shards};
 use gyre_transport::{
-    http::{self, Addresses, Front, Shutdown, bind_check, bind_tcp, bind_udp, serve_listener},
+    http::{
+        self, Addresses, Front, Shutdown, bind_check, bind_tcp, bind_udp, grpc::CALLS_MAX, serve_listener,
+    },
     quic,
     streaming::{emulation, grpc},
     tls::{self, CertificateResolver},
@@ -23,9 +25,9 @@ use tokio::{net::TcpListener, runtime::Runtime, sync::watch, task::JoinSet};
 
 use crate::{
     admin::Admin,
-    api::{ApiOptions, HttpApi},
+    api::{ApiOptions, GrpcApi, GrpcApiOptions, HttpApi},
     auth::{KeyError, TokenAuthenticator, TokenVerifier, TrackKeys, Verifiers},
-    config::{Pem, Resolved, UniGrpcOptions},
+    config::{GrpcOptions, Pem, Resolved},
     hooks::{HookSetupError, Hooks},
     metrics::ApiMetrics,
     rate::RateLimit,
@@ -44,7 +46,8 @@ pub struct Server {
     authenticator: Arc<TokenAuthenticator>,
     hooks: Hooks,
     resolver: Option<Arc<CertificateResolver>>,
-    grpc_resolver: Option<Arc<CertificateResolver>>,
+    uni_grpc_resolver: Option<Arc<CertificateResolver>>,
+    grpc_api_resolver: Option<Arc<CertificateResolver>>,
     stop: watch::Sender<bool>,
     threads: Vec<thread::JoinHandle<()>>,
     shutdown_timeout: Duration,
@@ -128,7 +131,8 @@ pub fn start(resolved: &Resolved, additions: Additions, control: &Runtime) -> Re
     let (stop, shutdown) = watch::channel(false);
     let h3 = Arc::new(h3_config(resolved));
     let resolver = listeners.resolver.clone();
-    let grpc_resolver = listeners.uni_grpc.as_ref().and_then(|grpc| grpc.resolver.clone());
+    let uni_grpc_resolver = listeners.uni_grpc.as_ref().and_then(|grpc| grpc.resolver.clone());
+    let grpc_api_resolver = listeners.grpc_api.as_ref().and_then(|grpc| grpc.resolver.clone());
     let listeners = Arc::new(listeners);
     let timeout = resolved.shutdown_timeout;
     let threads = run_shards(
@@ -143,7 +147,8 @@ pub fn start(resolved: &Resolved, additions: Additions, control: &Runtime) -> Re
         authenticator,
         hooks,
         resolver,
-        grpc_resolver,
+        uni_grpc_resolver,
+        grpc_api_resolver,
         stop,
         threads,
         shutdown_timeout: timeout,
@@ -158,12 +163,17 @@ impl Server {
     pub fn reload(&self, resolved: &Resolved) -> Result<(), StartError> {
         let verifiers = verifiers(resolved)?;
         let hooks = self.hooks.prepare(resolved.hooks.clone())?;
-        if let (Some(resolver), Some(pem)) = (&self.resolver, &resolved.server.tls) {
-            resolver.replace(&pem.certificates, pem.key.expose())?;
-        }
-        let grpc_pem = resolved.uni_grpc.as_ref().and_then(|grpc| grpc.tls.as_ref());
-        if let (Some(resolver), Some(pem)) = (&self.grpc_resolver, grpc_pem) {
-            resolver.replace(&pem.certificates, pem.key.expose())?;
+        let uni_grpc = resolved.uni_grpc.as_ref().and_then(|grpc| grpc.tls.as_ref());
+        let grpc_api = resolved.grpc_api.as_ref().and_then(|grpc| grpc.tls.as_ref());
+        let certificates = [
+            (&self.resolver, resolved.server.tls.as_ref()),
+            (&self.uni_grpc_resolver, uni_grpc),
+            (&self.grpc_api_resolver, grpc_api),
+        ];
+        for (resolver, pem) in certificates {
+            if let (Some(resolver), Some(pem)) = (resolver, pem) {
+                resolver.replace(&pem.certificates, pem.key.expose())?;
+            }
         }
         self.authenticator.replace(verifiers);
         self.hooks.replace(hooks);
@@ -195,7 +205,8 @@ struct Listeners {
     internal_front: Front,
     resolver: Option<Arc<CertificateResolver>>,
     quic: Option<rustls::ServerConfig>,
-    uni_grpc: Option<GrpcListener>,
+    uni_grpc: Option<GrpcListener<grpc::Settings>>,
+    grpc_api: Option<GrpcListener<GrpcApiOptions>>,
     /// What the external port serves besides endpoints for clients.
     api_is_external: bool,
     admin_is_external: bool,
@@ -226,17 +237,10 @@ impl Listeners {
             }
             None => None,
         };
-        let grpc = match &resolved.uni_grpc {
-            Some(options) => {
-                let mut addresses = http::resolve(&options.address, options.port)?;
-                check(&mut addresses, false)?;
-                Some((GrpcListener::new(options)?, addresses))
-            }
-            None => None,
-        };
-        let (uni_grpc, grpc) = grpc.unzip();
+        let (uni_grpc, uni_grpc_addresses) = GrpcListener::new(resolved.uni_grpc.as_ref())?.unzip();
+        let (grpc_api, grpc_api_addresses) = GrpcListener::new(resolved.grpc_api.as_ref())?.unzip();
         let resolver = tls.as_ref().map(|(resolver, _)| resolver.clone());
-        let bound = Bound { external, internal, grpc };
+        let bound = Bound { external, internal, uni_grpc: uni_grpc_addresses, grpc_api: grpc_api_addresses };
         Ok(Self {
             front: Front {
                 tls: tls.map(|(_, config)| config),
@@ -251,6 +255,7 @@ impl Listeners {
             resolver,
             quic,
             uni_grpc,
+            grpc_api,
             api_is_external: resolved.api.external,
             admin_is_external: resolved.admin.as_ref().is_some_and(|admin| admin.external),
         })
@@ -267,19 +272,22 @@ impl Listeners {
     }
 }
 
-/// The listener of `uni_grpc`.
-struct GrpcListener {
+/// A listener for gRPC, and what its service needs to know.
+struct GrpcListener<S> {
     front: Front,
     resolver: Option<Arc<CertificateResolver>>,
-    settings: grpc::Settings,
+    settings: S,
 }
 
-impl GrpcListener {
-    fn new(options: &UniGrpcOptions) -> Result<Self, StartError> {
+impl<S: Clone> GrpcListener<S> {
+    /// Checks its addresses, if there is one.
+    fn new(options: Option<&GrpcOptions<S>>) -> Result<Option<(Self, Addresses)>, StartError> {
+        let Some(options) = options else { return Ok(None) };
+        let mut addresses = http::resolve(&options.address, options.port)?;
+        check(&mut addresses, false)?;
         let (resolver, tls) = options.tls.as_ref().map(tcp_tls).transpose()?.unzip();
-        let front =
-            Front { tls, accepts_h2c: true, h2_requests_max: Some(grpc::CALLS_MAX), ..Front::default() };
-        Ok(Self { front, resolver, settings: options.settings.clone() })
+        let front = Front { tls, accepts_h2c: true, h2_requests_max: Some(CALLS_MAX), ..Front::default() };
+        Ok(Some((Self { front, resolver, settings: options.settings.clone() }, addresses)))
     }
 }
 
@@ -289,14 +297,16 @@ struct ShardSockets {
     external: Vec<std::net::TcpListener>,
     quic: Vec<std::net::UdpSocket>,
     internal: Vec<std::net::TcpListener>,
-    grpc: Vec<std::net::TcpListener>,
+    uni_grpc: Vec<std::net::TcpListener>,
+    grpc_api: Vec<std::net::TcpListener>,
 }
 
 /// What is to be bound.
 struct Bound {
     external: Addresses,
     internal: Option<Addresses>,
-    grpc: Option<Addresses>,
+    uni_grpc: Option<Addresses>,
+    grpc_api: Option<Addresses>,
 }
 
 impl Bound {
@@ -312,7 +322,8 @@ impl Bound {
         for shard in &mut sockets {
             shard.external = Self::bind(&self.external, bind_tcp)?;
             shard.internal = bind(&self.internal)?;
-            shard.grpc = bind(&self.grpc)?;
+            shard.uni_grpc = bind(&self.uni_grpc)?;
+            shard.grpc_api = bind(&self.grpc_api)?;
         }
         Ok(sockets.into_iter().map(Mutex::new).collect())
     }
@@ -409,7 +420,14 @@ fn listen(
     }
     if let Some(grpc) = &listeners.uni_grpc {
         let service = Rc::new(UniGrpc { router: router.clone(), settings: grpc.settings.clone() });
-        for listener in sockets.grpc {
+        for listener in sockets.uni_grpc {
+            spawn_listener(&mut serving, listener, &grpc.front, &service, shutdown)?;
+        }
+    }
+    if let Some(grpc) = &listeners.grpc_api {
+        let api = GrpcApi::new(shard.node().clone(), grpc.settings.clone(), routes.api_metrics.clone());
+        let service = Rc::new(api);
+        for listener in sockets.grpc_api {
             spawn_listener(&mut serving, listener, &grpc.front, &service, shutdown)?;
         }
     }

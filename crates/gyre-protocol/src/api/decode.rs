@@ -3,7 +3,10 @@
 use std::borrow::Cow;
 
 use super::{History, Map, Method, Overrides, Publish, Request, Subscribe, Target};
-use crate::codec::{DecodeError, json::parser::Parser};
+use crate::{
+    client::RawPayload,
+    codec::{DecodeError, json::parser::Parser},
+};
 
 type Read<T> = Result<T, DecodeError>;
 
@@ -208,7 +211,7 @@ fn publish<'a>(p: &mut Parser<'a>) -> Read<Publish<'a>> {
     fields! { p;
         "channel" => m.channel, p.string()?;
         "channels" => m.channels, strings(p)?;
-        "data" => m.data, p.raw()?;
+        "data" => m.data, RawPayload::Json(p.raw()?);
         "b64data" => m.b64data, p.string()?;
         "skip_history" => m.skip_history, p.bool()?;
         "tags" => m.tags, tags(p)?;
@@ -250,9 +253,9 @@ fn subscribe<'a>(p: &mut Parser<'a>) -> Read<Subscribe<'a>> {
         "client" => m.client, p.string()?;
         "session" => m.session, p.string()?;
         "expire_at" => m.expire_at, p.integer()?;
-        "info" => m.info, p.raw()?;
+        "info" => m.info, RawPayload::Json(p.raw()?);
         "b64info" => m.b64info, p.string()?;
-        "data" => m.data, p.raw()?;
+        "data" => m.data, RawPayload::Json(p.raw()?);
         "b64data" => m.b64data, p.string()?;
         "recover_since" => m.recover_since, position(p)?;
         "override" => m.overrides, overrides(p)?;
@@ -296,7 +299,7 @@ fn target<'a>(p: &mut Parser<'a>) -> Read<Target<'a>> {
         "whitelist" => m.whitelist, strings(p)?;
         "expired" => m.expired, p.bool()?;
         "expire_at" => m.expire_at, p.integer()?;
-        "info" => m.info, p.raw()?;
+        "info" => m.info, RawPayload::Json(p.raw()?);
     };
     Ok(m)
 }
@@ -323,7 +326,7 @@ fn map<'a>(p: &mut Parser<'a>) -> Read<Map<'a>> {
     fields! { p;
         "channel" => m.channel, p.string()?;
         "key" => m.key, p.string()?;
-        "data" => m.data, p.raw()?;
+        "data" => m.data, RawPayload::Json(p.raw()?);
         "b64data" => m.b64data, p.string()?;
         "tags" => m.tags, tags(p)?;
         "idempotency_key" => m.idempotency_key, p.string()?;

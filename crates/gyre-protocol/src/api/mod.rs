@@ -1,22 +1,23 @@
-//! The server API: what the application asks, and what it is answered, in JSON.
+//! The server API: what the application asks, and what it is answered, in JSON and in Protobuf ([`protobuf`]).
 //!
-//! Field names match in any case, unknown ones are ignored, the last of equal ones wins, `null` is a zero value; a
-//! value of another type is an error. Payloads are raw JSON.
+//! In JSON, field names match in any case, unknown ones are ignored, the last of equal ones wins, `null` is a zero
+//! value; a value of another type is an error. Payloads are raw JSON.
 //!
 //! Spec: centrifugo `internal/apiproto/api.proto`; centrifugal.dev, "Server API walkthrough".
 
 mod decode;
 mod encode;
+pub mod protobuf;
 
 use std::{borrow::Cow, sync::Arc};
 
-use crate::client::{ClientInfo, PresenceStats, Publication};
+use crate::client::{ClientInfo, PresenceStats, Publication, RawPayload};
 
 pub use decode::{LegacyCommand, decode_batch, decode_legacy, decode_request};
 pub use encode::{encode_broadcast, encode_error, encode_result};
 
 macro_rules! methods {
-    ($($variant:ident $name:literal $number:expr;)*) => {
+    ($($variant:ident $name:literal $rpc:literal $legacy:literal $field:literal;)*) => {
         /// The methods of the server API, in the order in which a batch command's fields are looked at.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
         #[expect(missing_docs, reason = "each is the method of that name")]
@@ -31,41 +32,56 @@ macro_rules! methods {
                 match self { $(Self::$variant => $name,)* }
             }
 
+            /// The name in the gRPC service.
+            pub fn rpc_name(self) -> &'static str {
+                match self { $(Self::$variant => $rpc,)* }
+            }
+
             /// The number in the legacy format.
             fn legacy_number(self) -> u32 {
-                match self { $(Self::$variant => $number,)* }
+                match self { $(Self::$variant => $legacy,)* }
+            }
+
+            /// The field of a batch's commands and replies.
+            fn field_number(self) -> u64 {
+                match self { $(Self::$variant => $field,)* }
             }
         }
     };
 }
 
 methods! {
-    Publish "publish" 0;
-    Broadcast "broadcast" 1;
-    Subscribe "subscribe" 11;
-    Unsubscribe "unsubscribe" 2;
-    Disconnect "disconnect" 3;
-    History "history" 6;
-    HistoryRemove "history_remove" 7;
-    Presence "presence" 4;
-    PresenceStats "presence_stats" 5;
-    Info "info" 9;
-    Rpc "rpc" 10;
-    Refresh "refresh" 12;
-    Channels "channels" 8;
-    MapPublish "map_publish" 33;
-    MapRemove "map_remove" 34;
-    MapReadState "map_read_state" 35;
-    MapReadStream "map_read_stream" 36;
-    MapStats "map_stats" 37;
-    MapClear "map_clear" 38;
-    SharedPollPublish "shared_poll_publish" 39;
+    Publish "publish" "Publish" 0 4;
+    Broadcast "broadcast" "Broadcast" 1 5;
+    Subscribe "subscribe" "Subscribe" 11 6;
+    Unsubscribe "unsubscribe" "Unsubscribe" 2 7;
+    Disconnect "disconnect" "Disconnect" 3 8;
+    History "history" "History" 6 11;
+    HistoryRemove "history_remove" "HistoryRemove" 7 12;
+    Presence "presence" "Presence" 4 9;
+    PresenceStats "presence_stats" "PresenceStats" 5 10;
+    Info "info" "Info" 9 13;
+    Rpc "rpc" "RPC" 10 14;
+    Refresh "refresh" "Refresh" 12 15;
+    Channels "channels" "Channels" 8 16;
+    MapPublish "map_publish" "MapPublish" 33 36;
+    MapRemove "map_remove" "MapRemove" 34 37;
+    MapReadState "map_read_state" "MapReadState" 35 38;
+    MapReadStream "map_read_stream" "MapReadStream" 36 39;
+    MapStats "map_stats" "MapStats" 37 40;
+    MapClear "map_clear" "MapClear" 38 41;
+    SharedPollPublish "shared_poll_publish" "SharedPollPublish" 39 42;
 }
 
 impl Method {
     /// The method of that name.
     pub fn from_name(name: &str) -> Option<Self> {
         Self::ALL.iter().copied().find(|method| method.name() == name)
+    }
+
+    /// The method of that name in the gRPC service.
+    pub fn from_rpc_name(name: &str) -> Option<Self> {
+        Self::ALL.iter().copied().find(|method| method.rpc_name() == name)
     }
 }
 
@@ -129,7 +145,7 @@ impl Request<'_> {
 pub struct Publish<'a> {
     pub channel: Cow<'a, str>,
     pub channels: Vec<Cow<'a, str>>,
-    pub data: &'a [u8],
+    pub data: RawPayload<'a>,
     pub b64data: Cow<'a, str>,
     pub skip_history: bool,
     pub tags: Vec<(Cow<'a, str>, Cow<'a, str>)>,
@@ -148,9 +164,9 @@ pub struct Subscribe<'a> {
     pub client: Cow<'a, str>,
     pub session: Cow<'a, str>,
     pub expire_at: i64,
-    pub info: &'a [u8],
+    pub info: RawPayload<'a>,
     pub b64info: Cow<'a, str>,
-    pub data: &'a [u8],
+    pub data: RawPayload<'a>,
     pub b64data: Cow<'a, str>,
     pub recover_since: Option<(u64, Cow<'a, str>)>,
     pub overrides: Overrides,
@@ -185,7 +201,7 @@ pub struct Target<'a> {
     /// refresh.
     pub expire_at: i64,
     /// refresh.
-    pub info: &'a [u8],
+    pub info: RawPayload<'a>,
 }
 
 /// history.
@@ -204,7 +220,7 @@ pub struct History<'a> {
 pub struct Map<'a> {
     pub channel: Cow<'a, str>,
     pub key: Cow<'a, str>,
-    pub data: &'a [u8],
+    pub data: RawPayload<'a>,
     pub b64data: Cow<'a, str>,
     pub tags: Vec<(Cow<'a, str>, Cow<'a, str>)>,
     pub idempotency_key: Cow<'a, str>,

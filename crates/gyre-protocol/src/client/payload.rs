@@ -14,6 +14,52 @@ pub struct Payload {
     form: PayloadForm,
 }
 
+/// A payload in a request, before it is copied out of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RawPayload<'a> {
+    /// A JSON value that a parser has accepted.
+    Json(&'a [u8]),
+    /// Bytes that nobody has looked at.
+    Bytes(&'a [u8]),
+}
+
+impl<'a> RawPayload<'a> {
+    /// The bytes as they came.
+    pub fn bytes(self) -> &'a [u8] {
+        match self {
+            Self::Json(bytes) | Self::Bytes(bytes) => bytes,
+        }
+    }
+
+    /// True for no bytes at all.
+    pub fn is_empty(self) -> bool {
+        self.bytes().is_empty()
+    }
+
+    /// Copies it; bytes are validated as JSON once.
+    pub fn to_payload(self) -> Payload {
+        match self {
+            Self::Bytes([]) => Payload::default(),
+            Self::Json(bytes) => Payload::json(bytes.to_vec()),
+            Self::Bytes(bytes) => Payload::new(bytes.to_vec()),
+        }
+    }
+}
+
+impl Default for RawPayload<'_> {
+    fn default() -> Self {
+        Self::Bytes(&[])
+    }
+}
+
+/// A JSON value, kept as it is written.
+impl<'de: 'a, 'a> serde::Deserialize<'de> for RawPayload<'a> {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let json = <&serde_json::value::RawValue>::deserialize(deserializer)?;
+        Ok(Self::Json(json.get().as_bytes()))
+    }
+}
+
 /// What is known of a payload's bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub enum PayloadForm {

@@ -1,5 +1,7 @@
 //! From requests to operations, and from their answers to results.
 
+use std::{sync::Arc, time::Instant};
+
 use base64::{Engine, engine::general_purpose::STANDARD};
 use gyre_core::{
     ports,
@@ -13,14 +15,59 @@ use gyre_node::{
     },
 };
 use gyre_protocol::{
-    Disconnect, Epoch, Payload, StreamPosition, Unsubscribe,
+    Disconnect, Epoch, Payload, RawPayload, StreamPosition, Unsubscribe,
     api::{self, Error, Outcome, Request, ResultBody},
 };
 
 use super::map;
+use crate::metrics::ApiMetrics;
 
-/// Carries out one request.
-pub(super) async fn execute(node: &Node, request: Request<'_>) -> Outcome {
+/// Carries out requests that come through one door, and counts them.
+#[derive(Debug)]
+pub(super) struct Operations {
+    node: Arc<Node>,
+    metrics: Arc<ApiMetrics>,
+    protocol: &'static str,
+}
+
+impl Operations {
+    /// `protocol` is what metrics call the door.
+    pub(super) fn new(node: Arc<Node>, metrics: Arc<ApiMetrics>, protocol: &'static str) -> Self {
+        Self { node, metrics, protocol }
+    }
+
+    /// Carries out one request.
+    pub(super) async fn run(&self, request: Request<'_>) -> Outcome {
+        let method = request.method().name();
+        let started = Instant::now();
+        let outcome = execute(&self.node, request).await;
+        self.metrics.command(self.protocol, method, started.elapsed());
+        match &outcome {
+            Err(error) => self.count_error(method, &error.code.to_string()),
+            Ok(ResultBody::Broadcast(responses)) => {
+                for error in responses.iter().filter_map(|response| response.as_ref().err()) {
+                    self.count_error("broadcast_publish", &error.code.to_string());
+                }
+            }
+            Ok(_) => {}
+        }
+        outcome
+    }
+
+    /// Answers a command of a batch that names no method, or is `null`.
+    pub(super) fn refuse(&self, is_null: bool) -> Outcome {
+        let error = if is_null { bad_request() } else { not_found() };
+        self.count_error("unknown", &error.code.to_string());
+        Err(error)
+    }
+
+    /// A request failed: a code, or what could not be read.
+    pub(super) fn count_error(&self, method: &'static str, error: &str) {
+        self.metrics.error(self.protocol, method, error);
+    }
+}
+
+async fn execute(node: &Node, request: Request<'_>) -> Outcome {
     let outcome = match request {
         Request::Publish(request) => publish(node, request).await,
         Request::Broadcast(request) => broadcast(node, request).await,
@@ -40,8 +87,7 @@ pub(super) async fn execute(node: &Node, request: Request<'_>) -> Outcome {
             Ok(ResultBody::Empty)
         }
         Request::Refresh(request) => {
-            let info = if request.info.is_empty() { Payload::default() } else { json(request.info) };
-            let refresh = ServerRefresh { expire_at: request.expire_at, info };
+            let refresh = ServerRefresh { expire_at: request.expire_at, info: request.info.to_payload() };
             node.refresh(target_of(&request), RefreshRequest { expired: request.expired, refresh }).await;
             Ok(ResultBody::Empty)
         }
@@ -90,17 +136,11 @@ pub(super) fn internal_error() -> Error {
 
 pub(super) type Operation = Result<ResultBody, ApiError>;
 
-/// A raw JSON value, copied out of the request.
-fn json(raw: &[u8]) -> Payload {
-    Payload::json(raw.to_vec())
-}
-
 /// `b64…` wins over the raw field.
-pub(super) fn payload(raw: &[u8], base64: &str) -> Result<Payload, ApiError> {
-    match (base64, raw) {
-        ("", []) => Ok(Payload::default()),
-        ("", raw) => Ok(json(raw)),
-        (base64, _) => STANDARD.decode(base64).map(Payload::new).map_err(|_| ApiError::BAD_REQUEST),
+pub(super) fn payload(raw: RawPayload<'_>, base64: &str) -> Result<Payload, ApiError> {
+    match base64 {
+        "" => Ok(raw.to_payload()),
+        base64 => STANDARD.decode(base64).map(Payload::new).map_err(|_| ApiError::BAD_REQUEST),
     }
 }
 

@@ -18,7 +18,7 @@ impl HttpApi {
                 out.push(b'\n');
             }
             let outcome = match command.request {
-                Ok(request) => self.run(request).await,
+                Ok(request) => self.operations.run(request).await,
                 Err(true) => Err(execute::bad_request()),
                 Err(false) => Err(execute::not_found()),
             };

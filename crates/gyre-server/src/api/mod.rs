@@ -1,18 +1,22 @@
-//! The server API over HTTP: authentication, formats and errors. What a request does is an operation of the node.
+//! The server API over HTTP, and in [`grpc`] over gRPC: authentication, formats and errors. What a request does is an
+//! operation of the node.
 //!
 //! Spec: centrifugal.dev, "Server API"; centrifugo `internal/api/handler.go`.
 
 mod execute;
+mod grpc;
 mod legacy;
 mod map;
 
-use std::{sync::Arc, time::Instant};
+use std::sync::Arc;
 
 use ::http::{HeaderMap, HeaderValue, Method as HttpMethod, StatusCode, Uri, header};
 use gyre_node::Node;
 use gyre_protocol::api::{self, Method, Outcome, ResultBody};
 use gyre_transport::http::{BodyError, Request, Response, full, read_body, status};
 
+use self::execute::Operations;
+pub use self::grpc::{GrpcApi, GrpcApiOptions};
 use crate::{metrics::ApiMetrics, secret::Secret};
 
 /// Bytes of a request body at most; more is answered with 413. Large, because the reference has no limit.
@@ -34,9 +38,8 @@ pub struct ApiOptions {
 /// The HTTP API.
 #[derive(Debug)]
 pub struct HttpApi {
-    node: Arc<Node>,
+    operations: Operations,
     options: ApiOptions,
-    metrics: Arc<ApiMetrics>,
 }
 
 /// What a path below the API's prefix names.
@@ -66,7 +69,7 @@ impl Endpoint {
 impl HttpApi {
     /// An API in front of a node.
     pub fn new(node: Arc<Node>, options: ApiOptions, metrics: Arc<ApiMetrics>) -> Self {
-        Self { node, options, metrics }
+        Self { operations: Operations::new(node, metrics, "http"), options }
     }
 
     /// Answers one request.
@@ -86,11 +89,11 @@ impl HttpApi {
         let body = match read_body(body, BODY_BYTES_MAX).await {
             Ok(body) => body,
             Err(BodyError::TooLarge { .. }) => {
-                self.metrics.error(name, "read_body");
+                self.operations.count_error(name, "read_body");
                 return status(StatusCode::PAYLOAD_TOO_LARGE, "request body too large\n");
             }
             Err(BodyError::Incomplete { .. }) => {
-                self.metrics.error(name, "read_body");
+                self.operations.count_error(name, "read_body");
                 return status(StatusCode::INTERNAL_SERVER_ERROR, "Internal Server Error\n");
             }
         };
@@ -104,7 +107,7 @@ impl HttpApi {
             Endpoint::Legacy => self.legacy(&body).await,
         };
         answer.unwrap_or_else(|| {
-            self.metrics.error(name, "unmarshal");
+            self.operations.count_error(name, "unmarshal");
             status(StatusCode::BAD_REQUEST, "Bad Request\n")
         })
     }
@@ -112,7 +115,7 @@ impl HttpApi {
     /// One method's request. `None` if the body is malformed.
     async fn one(&self, method: Method, body: &[u8], transport_errors: bool) -> Option<Response> {
         let request = api::decode_request(method, body).ok()?;
-        let outcome = self.run(request).await;
+        let outcome = self.operations.run(request).await;
         let mut out = Vec::with_capacity(64);
         let code = match &outcome {
             Err(error) if transport_errors => {
@@ -142,37 +145,16 @@ impl HttpApi {
             match command {
                 Ok(request) => {
                     let method = request.method();
-                    match self.run(request).await {
+                    match self.operations.run(request).await {
                         Ok(result) => write_member(method.name(), &result, &mut out),
                         error => write_outcome(&error, &mut out),
                     }
                 }
-                Err(is_null) => {
-                    let error = if is_null { execute::bad_request() } else { execute::not_found() };
-                    self.metrics.error("unknown", &error.code.to_string());
-                    write_outcome(&Err(error), &mut out);
-                }
+                Err(is_null) => write_outcome(&self.operations.refuse(is_null), &mut out),
             }
         }
         out.extend_from_slice(b"]}");
         Some(json(StatusCode::OK, out))
-    }
-
-    async fn run(&self, request: api::Request<'_>) -> Outcome {
-        let method = request.method();
-        let started = Instant::now();
-        let outcome = execute::execute(&self.node, request).await;
-        self.metrics.command(method.name(), started.elapsed());
-        match &outcome {
-            Err(error) => self.metrics.error(method.name(), &error.code.to_string()),
-            Ok(ResultBody::Broadcast(responses)) => {
-                for error in responses.iter().filter_map(|response| response.as_ref().err()) {
-                    self.metrics.error("broadcast_publish", &error.code.to_string());
-                }
-            }
-            Ok(_) => {}
-        }
-        outcome
     }
 
     /// The key may come in `X-API-Key`, else in `Authorization: apikey KEY`, or, after both failed, in the query.

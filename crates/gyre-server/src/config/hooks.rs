@@ -15,7 +15,7 @@ use percent_encoding::percent_decode_str;
 
 use super::{Section, read::Findings, resolve};
 use crate::{
-    hooks::{ClientTls, Target, Targets},
+    hooks::{ClientTls, Protocol, Target, Targets},
     secret::Secret,
 };
 
@@ -111,37 +111,88 @@ pub(super) fn rpc_rules(rpc: &Section) -> RpcRules {
     }
 }
 
-/// Where hooks are called over HTTP. What cannot be used of them is a problem.
+/// Where hooks are called. What cannot be used of them is a problem.
 pub(super) fn targets(raw: &Section, findings: &mut Findings) -> Targets {
     proxies(raw).filter_map(|(path, name, proxy)| Some((name, target(proxy, &path, findings)?))).collect()
 }
 
-/// `None` if it is not called over HTTP, or cannot be used.
+/// `None` if it cannot be used. That there is no endpoint is found elsewhere.
 fn target(proxy: &Section, path: &str, findings: &mut Findings) -> Option<Target> {
     let endpoint = proxy.text("endpoint");
-    if !is_http(endpoint) {
-        return None;
-    }
-    let Ok(endpoint) = endpoint.parse::<Uri>() else {
-        findings.problem(&format!("{path}.endpoint"), "is not a URL", "write http://… or https://…");
-        return None;
+    let carried = match endpoint {
+        "" => return None,
+        endpoint if is_http(endpoint) => http(endpoint, proxy.object("http"), path, findings)?,
+        endpoint => grpc(endpoint, proxy.object("grpc"), path, findings)?,
     };
-    let http = proxy.object("http");
-    let mut static_headers = static_headers(http, &format!("{path}.http.static_headers"), findings);
-    if let Some(credentials) = basic_credentials(&endpoint) {
-        static_headers.entry(header::AUTHORIZATION).or_insert(credentials);
-    }
     Some(Target {
-        endpoint,
+        endpoint: carried.endpoint,
         timeout: proxy.duration("timeout"),
-        static_headers,
+        static_headers: carried.static_headers,
         http_headers: names(proxy, path, "http_headers", findings),
         grpc_metadata: names(proxy, path, "grpc_metadata", findings),
         emulated_headers: names(proxy, path, "emulated_headers", findings),
         is_binary: proxy.bool("binary_encoding"),
         includes_meta: proxy.bool("include_connection_meta"),
+        tls: carried.tls,
+        protocol: carried.protocol,
+    })
+}
+
+/// What is configured for one protocol.
+struct Carried {
+    endpoint: Uri,
+    static_headers: HeaderMap,
+    tls: Option<ClientTls>,
+    protocol: Protocol,
+}
+
+fn http(endpoint: &str, http: &Section, path: &str, findings: &mut Findings) -> Option<Carried> {
+    let Ok(endpoint) = endpoint.parse::<Uri>() else {
+        findings.problem(&format!("{path}.endpoint"), "is not a URL", "write http://… or https://…");
+        return None;
+    };
+    let mut static_headers = headers(http, "static_headers", &format!("{path}.http"), findings);
+    if let Some(credentials) = basic_credentials(&endpoint) {
+        static_headers.entry(header::AUTHORIZATION).or_insert(credentials);
+    }
+    Some(Carried {
+        endpoint,
+        static_headers,
         tls: client_tls(http.object("tls"), &format!("{path}.http.tls"), findings),
-        transforms: http.objects("status_to_code_transforms").iter().filter_map(transform).collect(),
+        protocol: Protocol::Http {
+            transforms: http.objects("status_to_code_transforms").iter().filter_map(transform).collect(),
+        },
+    })
+}
+
+fn grpc(endpoint: &str, grpc: &Section, path: &str, findings: &mut Findings) -> Option<Carried> {
+    let tls = client_tls(grpc.object("tls"), &format!("{path}.grpc.tls"), findings);
+    let scheme = if tls.is_some() { "https" } else { "http" };
+    let host = endpoint.strip_prefix("grpc://").unwrap_or(endpoint).trim_end_matches('/');
+    let uri = format!("{scheme}://{host}").parse::<Uri>().ok();
+    let Some(endpoint) = uri.filter(|uri| uri.port_u16().is_some() && matches!(uri.path(), "" | "/")) else {
+        let fix = "write grpc://host:port, or a URL with http:// or https://";
+        findings.problem(&format!("{path}.endpoint"), "is neither host and port nor a URL of HTTP", fix);
+        return None;
+    };
+    let (name, value) = (grpc.text("credentials_key"), grpc.text("credentials_value"));
+    let credentials = match (name.parse::<HeaderName>(), value.parse::<HeaderValue>()) {
+        _ if name.is_empty() => None,
+        (Ok(name), Ok(mut value)) => {
+            value.set_sensitive(true);
+            Some((name, value))
+        }
+        _ => {
+            let key = format!("{path}.grpc.credentials_key");
+            findings.problem(&key, "key and value cannot be sent as metadata", "correct them");
+            None
+        }
+    };
+    Some(Carried {
+        endpoint,
+        static_headers: headers(grpc, "static_metadata", &format!("{path}.grpc"), findings),
+        tls,
+        protocol: Protocol::Grpc { credentials, compresses: grpc.bool("compression") },
     })
 }
 
@@ -163,16 +214,19 @@ fn basic_credentials(url: &Uri) -> Option<HeaderValue> {
     Some(value)
 }
 
-fn static_headers(http: &Section, path: &str, findings: &mut Findings) -> HeaderMap {
+fn headers(section: &Section, key: &str, path: &str, findings: &mut Findings) -> HeaderMap {
     let mut headers = HeaderMap::new();
-    for (name, value) in http.map("static_headers") {
+    for (name, value) in section.map(key) {
         match (name.parse::<HeaderName>(), value.parse::<HeaderValue>()) {
             (Ok(name), Ok(mut value)) => {
                 // Most of them are keys: they must not be printed.
                 value.set_sensitive(true);
                 headers.insert(name, value);
             }
-            _ => findings.problem(path, format!("\"{name}\" cannot be sent as a header"), "correct it"),
+            _ => {
+                let path = format!("{path}.{key}");
+                findings.problem(&path, format!("\"{name}\" cannot be sent as a header"), "correct it");
+            }
         }
     }
     headers

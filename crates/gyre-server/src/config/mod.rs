@@ -26,8 +26,8 @@ pub use difference::{Change, changes};
 pub use env::Environment;
 pub use read::Section;
 pub use resolve::{
-    ApiSettings, EmulationOptions, HttpServer, Pem, Resolved, StreamingOptions, TokenOptions, TrackOptions,
-    UniGrpcOptions, UniWebSocketOptions, WebSocketOptions, WebTransportOptions, resolve_origins,
+    ApiSettings, EmulationOptions, GrpcOptions, HttpServer, Pem, Resolved, StreamingOptions, TokenOptions,
+    TrackOptions, UniWebSocketOptions, WebSocketOptions, WebTransportOptions, resolve_origins,
 };
 pub use write::Format;
 

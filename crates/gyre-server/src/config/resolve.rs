@@ -21,8 +21,8 @@ use gyre_core::{
 use gyre_h3::Dialects;
 use gyre_protocol::Disconnect;
 use gyre_transport::{
-    http::OriginPolicy,
-    streaming::{self, grpc},
+    http::{OriginPolicy, grpc::MESSAGE_BYTES_MAX},
+    streaming,
     websocket::Compression,
 };
 use hashbrown::HashMap;
@@ -34,7 +34,7 @@ use super::{
     hooks::{self, hook_of, target_name},
     read::Findings,
 };
-use crate::{admin::AdminOptions, hooks::Targets, secret::Secret};
+use crate::{admin::AdminOptions, api::GrpcApiOptions, hooks::Targets, secret::Secret};
 
 /// Options for each part of the server.
 #[derive(Clone, Debug)]
@@ -70,7 +70,9 @@ pub struct Resolved {
     /// `uni_websocket`.
     pub uni_websocket: Option<UniWebSocketOptions>,
     /// `uni_grpc`.
-    pub uni_grpc: Option<UniGrpcOptions>,
+    pub uni_grpc: Option<GrpcOptions<streaming::grpc::Settings>>,
+    /// `grpc_api`.
+    pub grpc_api: Option<GrpcOptions<GrpcApiOptions>>,
     /// Paths of the endpoints that are enabled.
     pub health: Option<Box<str>>,
     /// `init`.
@@ -176,9 +178,9 @@ pub struct WebSocketOptions {
     pub compression: Option<Compression>,
 }
 
-/// The listener for unidirectional clients over gRPC.
+/// A listener for gRPC.
 #[derive(Clone, Debug)]
-pub struct UniGrpcOptions {
+pub struct GrpcOptions<S> {
     /// Host to listen on.
     pub address: String,
     /// Port to listen on.
@@ -186,7 +188,7 @@ pub struct UniGrpcOptions {
     /// Its TLS.
     pub tls: Option<Pem>,
     /// What the service needs to know.
-    pub settings: grpc::Settings,
+    pub settings: S,
 }
 
 /// The unidirectional WebSocket endpoint.
@@ -255,7 +257,8 @@ const VERSION: &str = concat!(env!("CARGO_PKG_VERSION"), " OSS");
 pub(super) fn resolve(raw: &Section, findings: &mut Findings) -> Option<Resolved> {
     let client = raw.object("client");
     let subscription_token = client.object("subscription_token");
-    let uni_grpc = uni_grpc(raw.object("uni_grpc"), findings);
+    let uni_settings =
+        streaming::grpc::Settings { message_bytes_max: grpc_message_limit(raw.object("uni_grpc")) };
     Some(Resolved {
         server: server(raw, findings),
         rules: rules(raw),
@@ -272,7 +275,8 @@ pub(super) fn resolve(raw: &Section, findings: &mut Findings) -> Option<Resolved
         streaming: streaming(raw),
         emulation: emulation(raw),
         uni_websocket: uni_websocket(raw.object("uni_websocket")),
-        uni_grpc,
+        uni_grpc: grpc(raw, "uni_grpc", uni_settings, findings),
+        grpc_api: grpc(raw, "grpc_api", grpc_api(raw.object("grpc_api")), findings),
         health: endpoint(raw.object("health")),
         init: endpoint(raw.object("init")),
         prometheus: endpoint(raw.object("prometheus")),
@@ -744,20 +748,31 @@ fn uni_websocket(section: &Section) -> Option<UniWebSocketOptions> {
     })
 }
 
-fn uni_grpc(section: &Section, findings: &mut Findings) -> Option<UniGrpcOptions> {
-    // gRPC's own default.
-    const MESSAGE_BYTES_MAX: usize = 4 << 20;
-    section.bool("enabled").then(|| UniGrpcOptions {
+/// A listener for gRPC, if it is enabled.
+fn grpc<S>(raw: &Section, name: &str, settings: S, findings: &mut Findings) -> Option<GrpcOptions<S>> {
+    let section = raw.object(name);
+    section.bool("enabled").then(|| GrpcOptions {
         address: section.text("address").to_owned(),
-        port: u16::try_from(section.int("port")).unwrap_or(11_000),
-        tls: tls(section.object("tls"), "uni_grpc.tls", findings),
-        settings: grpc::Settings {
-            message_bytes_max: match section.size("max_receive_message_size") {
-                0 => MESSAGE_BYTES_MAX,
-                limit => limit,
-            },
-        },
+        // What is no port is a problem already.
+        port: u16::try_from(section.int("port")).unwrap_or_default(),
+        tls: tls(section.object("tls"), &format!("{name}.tls"), findings),
+        settings,
     })
+}
+
+fn grpc_message_limit(section: &Section) -> usize {
+    match section.size("max_receive_message_size") {
+        0 => MESSAGE_BYTES_MAX,
+        limit => limit,
+    }
+}
+
+fn grpc_api(section: &Section) -> GrpcApiOptions {
+    GrpcApiOptions {
+        key: non_empty(section.text("key")).map(|key| Secret::new(key.into())),
+        transport_errors: section.text("error_mode") == "transport",
+        message_bytes_max: grpc_message_limit(section),
+    }
 }
 
 const STREAMING: [(&str, streaming::Kind); 4] = [

@@ -81,10 +81,10 @@ const PROXY_HTTP: &[Key] = &[
 
 const PROXY_GRPC: &[Key] = &[
     key("tls", Object(TLS), ""),
-    key("credentials_key", Text, ""),
+    about("credentials_key", Text, "", "metadata that nothing replaces"),
     key("credentials_value", Text, ""),
-    key("compression", Bool, ""),
-    key("static_metadata", Map, ""),
+    about("compression", Bool, "", "of questions, with gzip"),
+    about("static_metadata", Map, "", "metadata of every call"),
 ];
 
 /// Keys of a proxy; `enabled` exists where a proxy is configured in its place, `name` in the list of proxies.
@@ -92,10 +92,10 @@ macro_rules! proxy {
     ($($first:expr),*) => {
         &[
             $($first,)*
-            about("endpoint", Text, "", "URL of the backend: http:// or https://"),
+            about("endpoint", Text, "", "the backend: http://, https:// or grpc://host:port"),
             about("timeout", Duration, "1s", "of a whole call"),
             about("http_headers", List, "", "headers of the client's request that are passed on"),
-            key("grpc_metadata", List, ""),
+            about("grpc_metadata", List, "", "metadata of the client's gRPC call that is passed on"),
             about("emulated_headers", List, "", "headers in the connect command that are passed on"),
             about("binary_encoding", Bool, "", "data in base64, as b64data"),
             about("include_connection_meta", Bool, "", "meta of the connection is sent as well"),
@@ -496,11 +496,11 @@ pub const ROOT: &[Key] = &[
             key("enabled", Bool, ""),
             key("address", Text, ""),
             key("port", Int, "10000"),
-            key("key", Text, ""),
-            key("error_mode", Text, ""),
+            about("key", Text, "", "without one everybody gets in"),
+            about("error_mode", Text, "", "transport: errors are statuses of calls"),
             key("tls", Object(TLS), ""),
             key("reflection", Bool, ""),
-            key("max_receive_message_size", Int, ""),
+            about("max_receive_message_size", Int, "", "bytes of a request, 4 MiB if 0"),
         ]),
         "",
     ),

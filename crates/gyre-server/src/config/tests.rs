@@ -7,6 +7,7 @@ use gyre_protocol::ClientError;
 use serde_json::json;
 
 use super::*;
+use crate::hooks::Protocol;
 
 /// Loads a tree as if it were the file.
 fn load_tree(tree: Value) -> Result<Loaded, Vec<Problem>> {
@@ -242,24 +243,20 @@ fn misspelt_keys_are_hinted_at() {
 #[test]
 fn what_is_not_available_is_told() {
     let loaded = load_tree(json!({
-        "grpc_api": {"enabled": true},
+        "grpc_api": {"enabled": true, "reflection": true},
     }));
     let warnings: Vec<_> = loaded.unwrap().warnings.into_iter().map(|warning| warning.message).collect();
     let keys: Vec<_> = warnings.iter().filter_map(|message| message.split(' ').next()).collect();
-    assert_eq!(keys, ["grpc_api.enabled"]);
-    let over_grpc = load_tree(json!({
+    assert_eq!(keys, ["grpc_api.reflection"]);
+    let streams = load_tree(json!({
         "channel": {
-            "proxy": {"subscribe": {"endpoint": "grpc://a:1"}, "publish": {"endpoint": "grpc://unused:1"}},
             "namespaces": [
-                {"name": "chat", "subscribe_proxy_enabled": true},
                 {"name": "stream", "subscribe_stream_proxy_enabled": true, "subscribe_stream_proxy_name": "a.b"},
             ],
         },
         "proxies": [{"name": "a.b", "endpoint": "b:1"}],
     }));
-    let expected =
-        ["channel.proxy.subscribe.endpoint", "channel.namespaces[stream].subscribe_stream_proxy_enabled"];
-    assert_eq!(paths(over_grpc), expected);
+    assert_eq!(paths(streams), ["channel.namespaces[stream].subscribe_stream_proxy_enabled"]);
 }
 
 /// A hook that is asked must be there and be usable: each problem has the path of its key.
@@ -297,9 +294,45 @@ fn hooks_must_be_usable() {
     let at = |key: &str| format!("client.proxy.connect.{key}");
     assert_eq!(
         headers(broken),
-        ["http.static_headers", "http_headers", "emulated_headers", "http.tls.server_ca_pem", "http.tls"]
+        ["http.static_headers", "http.tls.server_ca_pem", "http.tls", "http_headers", "emulated_headers"]
             .map(at)
     );
+}
+
+/// Endpoints that are no URL of HTTP are host and port of gRPC, with or without a scheme; TLS is an option of its own.
+#[test]
+fn hooks_over_grpc_are_resolved() {
+    let load = |proxy: serde_json::Value| load_tree(json!({"client": {"proxy": {"connect": proxy}}}));
+    for endpoint in ["grpc://h:1", "h:1", "grpc://[::1]:1", "127.0.0.1:1"] {
+        let grpc = json!({
+            "credentials_key": "authorization", "credentials_value": "c", "compression": true,
+            "static_metadata": {"x-s": "s"},
+        });
+        let proxy = json!({"enabled": true, "endpoint": endpoint, "grpc_metadata": ["X-M"], "grpc": grpc});
+        let target = &load(proxy).unwrap().resolved.hooks["default/connect"];
+        assert_eq!((target.endpoint.scheme_str(), target.endpoint.port_u16()), (Some("http"), Some(1)));
+        assert_eq!(
+            (target.grpc_metadata[0].as_str(), target.static_headers["x-s"].as_bytes()),
+            ("x-m", &b"s"[..])
+        );
+        let Protocol::Grpc { credentials, compresses } = &target.protocol else { panic!("{endpoint}") };
+        let (name, value) = credentials.as_ref().unwrap();
+        assert_eq!((name.as_str(), value.is_sensitive(), *compresses), ("authorization", true, true));
+    }
+    let tls = json!({"enabled": true, "endpoint": "h:1", "grpc": {"tls": {"enabled": true}}});
+    assert_eq!(load(tls).unwrap().resolved.hooks["default/connect"].endpoint.scheme_str(), Some("https"));
+    for endpoint in ["grpc://h", "h", "grpc://h:1/path", "unix:///socket", "grpc://", "ftp://h:1"] {
+        let proxy = json!({"enabled": true, "endpoint": endpoint});
+        assert_eq!(paths(load(proxy)), ["client.proxy.connect.endpoint"], "{endpoint}");
+    }
+    let broken = json!({
+        "enabled": true, "endpoint": "h:1", "grpc_metadata": ["a b"],
+        "grpc": {"credentials_key": "a b", "static_metadata": {"c d": "e"}, "tls": {"enabled": true, "cert_pem": "nowhere"}},
+    });
+    let at = |key: &str| format!("client.proxy.connect.{key}");
+    let expected =
+        ["grpc.tls.cert_pem", "grpc.tls", "grpc.credentials_key", "grpc.static_metadata", "grpc_metadata"];
+    assert_eq!(paths(load(broken)), expected.map(at));
 }
 
 /// Hooks of the flat layout: each is asked where it was, and sees what it saw. Named ones were their own switches.
@@ -365,17 +398,36 @@ fn hooks_are_resolved() {
     assert_eq!((credentials.as_bytes(), credentials.is_sensitive()), (&b"Basic dXNlcjpwQHNz"[..], true));
 }
 
-/// The listener of gRPC clients has a port of its own.
+/// Each listener for gRPC has a port of its own.
 #[test]
-fn grpc_clients_have_their_own_port() {
-    let paths_of = |grpc: i64, internal: &str| {
-        let server = json!({"port": 8000, "internal_port": internal});
-        paths(load_tree(json!({"http_server": server, "uni_grpc": {"enabled": true, "port": grpc}})))
-    };
-    assert_eq!(paths_of(11000, "9000"), Vec::<String>::new());
-    for (grpc, internal) in [(8000, ""), (9000, "9000"), (0, ""), (65536, "")] {
-        assert_eq!(paths_of(grpc, internal), ["uni_grpc.port"], "{grpc} {internal}");
+fn grpc_listeners_have_their_own_ports() {
+    for name in ["uni_grpc", "grpc_api"] {
+        let paths_of = |grpc: i64, internal: &str| {
+            let server = json!({"port": 8000, "internal_port": internal});
+            paths(load_tree(json!({"http_server": server, (name): {"enabled": true, "port": grpc}})))
+        };
+        assert_eq!(paths_of(11000, "9000"), Vec::<String>::new());
+        for (grpc, internal) in [(8000, ""), (9000, "9000"), (0, ""), (65536, "")] {
+            assert_eq!(paths_of(grpc, internal), [format!("{name}.port")], "{grpc} {internal}");
+        }
     }
+    let both = json!({"enabled": true, "port": 11000});
+    assert_eq!(paths(load_tree(json!({"uni_grpc": both, "grpc_api": both}))), ["grpc_api.port"]);
+}
+
+/// What is configured of the API over gRPC, and what it is without.
+#[test]
+fn the_grpc_api_is_resolved() {
+    let options = |section: Value| {
+        let loaded = load_tree(json!({"grpc_api": section})).unwrap();
+        let grpc = loaded.resolved.grpc_api?;
+        let key = grpc.settings.key.map(|key| key.expose().clone());
+        Some((grpc.port, key, grpc.settings.transport_errors, grpc.settings.message_bytes_max))
+    };
+    assert_eq!(options(json!({"key": "k"})), None);
+    assert_eq!(options(json!({"enabled": true})), Some((10000, None, false, 4 << 20)));
+    let all = json!({"enabled": true, "port": 1, "key": "k", "error_mode": "transport", "max_receive_message_size": 9});
+    assert_eq!(options(all), Some((1, Some("k".into()), true, 9)));
 }
 
 /// Origins match by pattern in lower case; without patterns no page gets in, but what is no page does.

@@ -1,15 +1,11 @@
 //! Keys whose feature this version does not have yet: said at the start, and refused where a server without the feature
 //! would let in what it is there to keep out.
 
-use super::{
-    Section, Warning,
-    hooks::{is_http, proxies},
-    read::Findings,
-};
+use super::{Section, Warning, read::Findings};
 
 /// Switches of what is not there: the object that has each, and the key.
 const SWITCHES: [(&str, &str); 6] = [
-    ("grpc_api", "enabled"),
+    ("grpc_api", "reflection"),
     ("swagger", "enabled"),
     ("debug", "enabled"),
     ("opentelemetry", "enabled"),
@@ -31,13 +27,6 @@ pub(super) fn check(raw: &Section, findings: &mut Findings) {
     }
     for (i, _) in raw.objects("consumers").iter().enumerate().filter(|(_, c)| c.bool("enabled")) {
         warn(&format!("consumers[{i}]"));
-    }
-    for (path, _, proxy) in proxies(raw) {
-        // Without its answers the server would decide alone what the application is there to decide.
-        if !proxy.text("endpoint").is_empty() && !is_http(proxy.text("endpoint")) {
-            let fix = "write http://… or https://…: backends are not called over gRPC in this version";
-            findings.problem(&format!("{path}.endpoint"), "is not a URL of HTTP", fix);
-        }
     }
     let channel = raw.object("channel");
     refuse_streams(channel.object("without_namespace"), "channel.without_namespace", findings);

@@ -12,7 +12,7 @@ use super::{Section, Warning, hooks, read::Findings, resolve::catch_up_timeout};
 /// Checks everything and collects all problems.
 pub(super) fn validate(raw: &Section, findings: &mut Findings) {
     server(raw, findings);
-    uni_grpc(raw, findings);
+    grpc(raw, findings);
     client(raw.object("client"), raw.object("channel"), findings);
     proxies(raw, findings);
     channels(raw, findings);
@@ -40,18 +40,23 @@ pub(super) fn validate(raw: &Section, findings: &mut Findings) {
     }
 }
 
-/// A port of its own: sockets that share one would take each other's clients.
-fn uni_grpc(raw: &Section, findings: &mut Findings) {
-    let grpc = raw.object("uni_grpc");
-    if !grpc.bool("enabled") {
-        return;
-    }
-    let (port, server) = (grpc.int("port"), raw.object("http_server"));
-    if !(1..=65535).contains(&port) {
-        findings.problem("uni_grpc.port", format!("{port} is not a port"), "use 1 to 65535");
-    }
-    if port == server.int("port") || server.text("internal_port").parse() == Ok(port) {
-        findings.problem("uni_grpc.port", format!("{port} is a port of http_server"), "use another port");
+/// Each listener for gRPC has a port of its own: sockets that share one would take each other's clients.
+fn grpc(raw: &Section, findings: &mut Findings) {
+    let server = raw.object("http_server");
+    let mut taken = vec![(server.int("port"), "http_server")];
+    taken.extend(server.text("internal_port").parse().ok().map(|port| (port, "http_server")));
+    for name in ["uni_grpc", "grpc_api"] {
+        let (section, path) = (raw.object(name), format!("{name}.port"));
+        if !section.bool("enabled") {
+            continue;
+        }
+        let port = section.int("port");
+        if !(1..=65535).contains(&port) {
+            findings.problem(&path, format!("{port} is not a port"), "use 1 to 65535");
+        } else if let Some((_, other)) = taken.iter().find(|(known, _)| *known == port) {
+            findings.problem(&path, format!("{port} is a port of {other}"), "use another port");
+        }
+        taken.push((port, name));
     }
 }
 

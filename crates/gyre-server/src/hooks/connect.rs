@@ -5,13 +5,19 @@ use std::collections::{BTreeMap, BTreeSet};
 use gyre_core::ports::{
     ConnectGrant, ConnectQuestion, ConnectionClaims, ServerSubscription, SubscriptionGrant,
 };
+use gyre_protocol::{
+    RawPayload,
+    codec::{
+        DecodeError,
+        protobuf::wire::{Value, entry},
+    },
+};
 use serde::Deserialize;
-use serde_json::value::RawValue;
 
 use super::{
     Hook,
     grant::Subscription,
-    message::{Failure, Question, Reply, Unusable, payload},
+    message::{Failure, Fields, GrpcCall, Question, Reply, Unusable, bytes, payload, read_fields},
 };
 use crate::json::null_is_default;
 
@@ -26,11 +32,11 @@ pub(super) struct ConnectResult<'a> {
     #[serde(deserialize_with = "null_is_default")]
     expire_at: i64,
     #[serde(borrow)]
-    info: Option<&'a RawValue>,
+    info: Option<RawPayload<'a>>,
     #[serde(deserialize_with = "null_is_default")]
     b64info: String,
     #[serde(borrow)]
-    data: Option<&'a RawValue>,
+    data: Option<RawPayload<'a>>,
     #[serde(deserialize_with = "null_is_default")]
     b64data: String,
     // A set, because a channel named twice is still one subscription.
@@ -39,7 +45,30 @@ pub(super) struct ConnectResult<'a> {
     #[serde(borrow)]
     subs: Option<BTreeMap<Box<str>, Option<Subscription<'a>>>>,
     #[serde(borrow)]
-    meta: Option<&'a RawValue>,
+    meta: Option<RawPayload<'a>>,
+}
+
+impl<'a> Fields<'a> for ConnectResult<'a> {
+    fn set(&mut self, number: u64, value: Value<'a>) -> Result<(), DecodeError> {
+        match number {
+            1 => self.user = value.string()?.into(),
+            2 => self.expire_at = value.varint()? as i64,
+            3 => self.info = bytes(value)?,
+            4 => self.b64info = value.string()?.into(),
+            5 => self.data = bytes(value)?,
+            6 => self.b64data = value.string()?.into(),
+            7 => {
+                self.channels.insert(value.string()?.into());
+            }
+            8 => {
+                let (channel, options) = entry(value, |value| read_fields(value.bytes()?))?;
+                self.subs.get_or_insert_default().insert(channel.into(), options);
+            }
+            9 => self.meta = bytes(value)?,
+            _ => {}
+        }
+        Ok(())
+    }
 }
 
 impl Hook for Connect {
@@ -47,9 +76,20 @@ impl Hook for Connect {
     type Result<'a> = ConnectResult<'a>;
     type Grant = Option<Box<ConnectGrant>>;
 
-    fn ask<'a>(&'a self, question: Question<'a>) -> Result<Question<'a>, Unusable> {
+    fn ask<'a>(&'a self, question: Question<'a>) -> Question<'a> {
         let Self(ConnectQuestion { data, name, version, channels }) = self;
         Question { user: None, meta: None, name, version, channels, ..question }.with_data(data)
+    }
+
+    fn grpc(&self) -> GrpcCall {
+        GrpcCall {
+            data: 10,
+            b64data: 11,
+            name: 12,
+            version: 13,
+            channels: 14,
+            ..GrpcCall::new("/centrifugal.centrifugo.proxy.CentrifugoProxy/Connect")
+        }
     }
 
     fn read(reply: Reply<ConnectResult<'_>>) -> Result<Self::Grant, Failure> {

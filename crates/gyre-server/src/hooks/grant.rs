@@ -1,10 +1,13 @@
 //! What an application may say of one subscription: the same in results of connect and of subscribe hooks.
 
 use gyre_core::ports::{Overrides, SubscriptionGrant};
+use gyre_protocol::{
+    RawPayload,
+    codec::{DecodeError, protobuf::wire::Value},
+};
 use serde::Deserialize;
-use serde_json::value::RawValue;
 
-use super::message::{Unusable, payload};
+use super::message::{Fields, Unusable, bytes, payload, read_fields};
 use crate::json::null_is_default;
 
 /// Spec: centrifugo `internal/proxyproto/proxy.proto`, SubscribeOptions and SubscribeResult.
@@ -14,11 +17,11 @@ pub(super) struct Subscription<'a> {
     #[serde(deserialize_with = "null_is_default")]
     pub(super) expire_at: i64,
     #[serde(borrow)]
-    info: Option<&'a RawValue>,
+    info: Option<RawPayload<'a>>,
     #[serde(deserialize_with = "null_is_default")]
     b64info: String,
     #[serde(borrow)]
-    data: Option<&'a RawValue>,
+    data: Option<RawPayload<'a>>,
     #[serde(deserialize_with = "null_is_default")]
     b64data: String,
     #[serde(rename = "override")]
@@ -39,6 +42,45 @@ struct Replaced {
 #[serde(default)]
 struct Switch {
     value: bool,
+}
+
+impl<'a> Fields<'a> for Subscription<'a> {
+    fn set(&mut self, number: u64, value: Value<'a>) -> Result<(), DecodeError> {
+        match number {
+            1 => self.expire_at = value.varint()? as i64,
+            2 => self.info = bytes(value)?,
+            3 => self.b64info = value.string()?.into(),
+            4 => self.data = bytes(value)?,
+            5 => self.b64data = value.string()?.into(),
+            6 => self.overrides = Some(read_fields(value.bytes()?)?),
+            _ => {}
+        }
+        Ok(())
+    }
+}
+
+impl Fields<'_> for Replaced {
+    fn set(&mut self, number: u64, value: Value<'_>) -> Result<(), DecodeError> {
+        let option = match number {
+            1 => &mut self.presence,
+            2 => &mut self.join_leave,
+            3 => &mut self.force_recovery,
+            4 => &mut self.force_positioning,
+            5 => &mut self.force_push_join_leave,
+            _ => return Ok(()),
+        };
+        *option = Some(read_fields(value.bytes()?)?);
+        Ok(())
+    }
+}
+
+impl Fields<'_> for Switch {
+    fn set(&mut self, number: u64, value: Value<'_>) -> Result<(), DecodeError> {
+        if number == 1 {
+            self.value = value.bool()?;
+        }
+        Ok(())
+    }
 }
 
 impl Subscription<'_> {

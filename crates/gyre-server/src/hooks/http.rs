@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use gyre_core::ports::ConnectionHeaders;
+use gyre_transport::http::grpc::CONTENT_TYPE;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Uri, header};
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::Incoming;
@@ -13,12 +14,14 @@ use hyper_util::{
     rt::{TokioExecutor, TokioTimer},
 };
 
-use super::Target;
+use super::{Protocol, Target, grpc};
 
 /// Bytes of a backend's answer at most; a longer one is a failure. The reference has no limit.
 const RESPONSE_BYTES_MAX: usize = 16 << 20;
 /// Idle connections kept for each host, as many as the reference keeps.
 const IDLE_PER_HOST: usize = 255;
+/// A connection that is quiet is asked for a sign of life this often, so that one that is gone is noticed.
+const KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(10);
 /// Redirects followed in one call, as many as the reference follows.
 const REDIRECTS_MAX: usize = 10;
 /// Headers that belong to one request on one connection: never passed on, whatever is configured.
@@ -56,6 +59,14 @@ pub enum CallError {
     /// Answered with something else than 200.
     #[error("the backend answered with status {0}")]
     Status(StatusCode),
+    /// The call over gRPC ended with an error.
+    #[error("the backend answered with gRPC status {code}: {message}")]
+    Grpc {
+        /// Its number.
+        code: u32,
+        /// What the backend says.
+        message: String,
+    },
     /// The answer is too long or broke off.
     #[error("the backend's answer cannot be read: {0}")]
     Body(String),
@@ -71,6 +82,37 @@ impl HttpClient {
             .pool_max_idle_per_host(IDLE_PER_HOST)
             .build(connector);
         Self(client)
+    }
+
+    /// A client that speaks HTTP/2 only, over one connection to each host.
+    pub(super) fn http2(connector: HttpsConnector<HttpConnector>) -> Self {
+        let client = Client::builder(TokioExecutor::new())
+            .timer(TokioTimer::new())
+            .pool_timer(TokioTimer::new())
+            .http2_only(true)
+            .http2_keep_alive_interval(KEEP_ALIVE_INTERVAL)
+            .build(connector);
+        Self(client)
+    }
+
+    /// Makes a call of gRPC and returns the message that answers it.
+    ///
+    /// # Errors
+    /// If there is no answer with status 0 in time.
+    ///
+    /// # Cancel safety
+    /// As [`Self::post`].
+    pub(super) async fn call(
+        &self,
+        request: Request<Full<Bytes>>,
+        timeout: Duration,
+    ) -> Result<Bytes, CallError> {
+        let answered = async {
+            let sent = self.0.request(request).await;
+            let response = sent.map_err(|error| CallError::Unreachable(causes(&error)))?;
+            grpc::answer(response, RESPONSE_BYTES_MAX).await
+        };
+        tokio::time::timeout(timeout, answered).await.unwrap_or(Err(CallError::TimedOut(timeout)))
     }
 
     /// Posts a JSON body and returns the body of the answer.
@@ -210,7 +252,11 @@ pub(super) fn headers(target: &Target, connection: Option<&ConnectionHeaders>) -
         let metadata = connection.metadata.iter().map(|(name, value)| (&**name, &**value));
         replace(&mut headers, &target.grpc_metadata, metadata);
     }
-    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    let content_type = match target.protocol {
+        Protocol::Http { .. } => HeaderValue::from_static("application/json"),
+        Protocol::Grpc { .. } => CONTENT_TYPE,
+    };
+    headers.insert(header::CONTENT_TYPE, content_type);
     headers
 }
 

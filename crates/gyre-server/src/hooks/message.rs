@@ -2,11 +2,19 @@
 //!
 //! Spec: centrifugo `internal/proxyproto/proxy.proto`; empty fields are left out, but for `user`.
 
+use std::collections::BTreeMap;
+
 use base64::{Engine, engine::general_purpose::STANDARD};
 use bytes::Bytes;
 use gyre_core::ports::{Caller, HookRefusal};
-use gyre_protocol::{ClientError, Disconnect, Payload, PayloadForm};
-use serde::{Deserialize, Serialize};
+use gyre_protocol::{
+    ClientError, Disconnect, Payload, PayloadForm, RawPayload,
+    codec::{
+        DecodeError,
+        protobuf::wire::{Message, Value, each_field, entry},
+    },
+};
+use serde::{Deserialize, Serialize, Serializer, ser::Error as _};
 use serde_json::value::RawValue;
 
 use super::Target;
@@ -56,8 +64,8 @@ pub(super) struct Question<'a> {
     pub(super) key: &'a str,
     #[serde(skip_serializing_if = "str::is_empty")]
     pub(super) method: &'a str,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) data: Option<&'a RawValue>,
+    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "as_json")]
+    pub(super) data: Option<&'a Payload>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) b64data: Option<String>,
     #[serde(skip_serializing_if = "str::is_empty")]
@@ -66,8 +74,8 @@ pub(super) struct Question<'a> {
     pub(super) version: &'a str,
     #[serde(skip_serializing_if = "<[_]>::is_empty")]
     pub(super) channels: &'a [Box<str>],
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) meta: Option<&'a RawValue>,
+    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "as_json")]
+    pub(super) meta: Option<&'a Payload>,
     /// Keys of shared polls and the versions known of them.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub(super) items: Vec<AskedItem<'a>>,
@@ -90,29 +98,28 @@ fn is_zero(version: &u64) -> bool {
 
 impl<'a> Question<'a> {
     /// What every question says of the client it is about, if it is about one.
-    pub(super) fn about(caller: Option<&'a Caller>, target: &Target) -> Result<Self, Unusable> {
-        let Some(caller) = caller else { return Ok(Self::default()) };
-        let meta = Some(&caller.meta).filter(|meta| target.includes_meta && !meta.is_empty());
-        Ok(Self {
+    pub(super) fn about(caller: Option<&'a Caller>, target: &Target) -> Self {
+        let Some(caller) = caller else { return Self::default() };
+        Self {
             client: &caller.client,
             transport: caller.transport,
             protocol: caller.protocol,
             encoding: if target.is_binary { "binary" } else { "json" },
             user: Some(&caller.user),
-            meta: meta.map(|meta| raw(meta, "meta")).transpose()?,
+            meta: Some(&caller.meta).filter(|meta| target.includes_meta && !meta.is_empty()),
             is_binary: target.is_binary,
             ..Self::default()
-        })
+        }
     }
 
     /// Adds data, in the form the target wants.
-    pub(super) fn with_data(mut self, data: &'a Payload) -> Result<Self, Unusable> {
+    pub(super) fn with_data(mut self, data: &'a Payload) -> Self {
         match self.is_binary {
             _ if data.is_empty() => {}
             true => self.b64data = Some(STANDARD.encode(data.bytes())),
-            false => self.data = Some(raw(data, "data")?),
+            false => self.data = Some(data),
         }
-        Ok(self)
+        self
     }
 
     pub(super) fn to_json(&self) -> Result<Bytes, Unusable> {
@@ -120,11 +127,90 @@ impl<'a> Question<'a> {
     }
 }
 
-fn raw<'a>(payload: &'a Payload, what: &str) -> Result<&'a RawValue, Unusable> {
+fn as_json<S: Serializer>(payload: &Option<&Payload>, serializer: S) -> Result<S::Ok, S::Error> {
+    let Some(payload) = payload else { return serializer.serialize_none() };
     if payload.form() == PayloadForm::Binary {
-        return Err(Unusable(format!("{what} of the question is not JSON: binary_encoding would carry it")));
+        return Err(S::Error::custom("the question is not JSON: binary_encoding would carry it"));
     }
-    serde_json::from_slice(payload.bytes()).map_err(|error| Unusable(format!("{what}: {error}")))
+    serde_json::from_slice::<&RawValue>(payload.bytes()).map_err(S::Error::custom)?.serialize(serializer)
+}
+
+/// How a question is put over gRPC: the call, and the numbers of the fields that it has beside those of the client; 0 is
+/// for fields it does not have.
+///
+/// Spec: centrifugo `internal/proxyproto/proxy.proto`
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct GrpcCall {
+    pub(super) path: &'static str,
+    pub(super) channel: u64,
+    pub(super) key: u64,
+    pub(super) method: u64,
+    pub(super) data: u64,
+    pub(super) b64data: u64,
+    pub(super) name: u64,
+    pub(super) version: u64,
+    pub(super) channels: u64,
+    pub(super) meta: u64,
+    pub(super) items: u64,
+}
+
+impl GrpcCall {
+    /// A call whose question says nothing but who the client is.
+    pub(super) const fn new(path: &'static str) -> Self {
+        Self {
+            path,
+            channel: 0,
+            key: 0,
+            method: 0,
+            data: 0,
+            b64data: 0,
+            name: 0,
+            version: 0,
+            channels: 0,
+            meta: 0,
+            items: 0,
+        }
+    }
+}
+
+/// The number of the user in every question that has one.
+const USER: u64 = 10;
+
+impl Question<'_> {
+    pub(super) fn to_protobuf(&self, call: &GrpcCall) -> Vec<u8> {
+        let mut out = Vec::with_capacity(256);
+        let mut m = Message::new(&mut out);
+        let client = [self.client, self.transport, self.protocol, self.encoding];
+        for (number, text) in (1..).zip(client) {
+            m.string(number, text);
+        }
+        let payload = |payload: Option<&Payload>| payload.map(|payload| payload.bytes().clone());
+        let (data, meta) = (payload(self.data).unwrap_or_default(), payload(self.meta).unwrap_or_default());
+        let fields = [
+            (USER, self.user.unwrap_or_default().as_bytes()),
+            (call.channel, self.channel.as_bytes()),
+            (call.key, self.key.as_bytes()),
+            (call.method, self.method.as_bytes()),
+            (call.data, &data),
+            (call.b64data, self.b64data.as_deref().unwrap_or_default().as_bytes()),
+            (call.name, self.name.as_bytes()),
+            (call.version, self.version.as_bytes()),
+            (call.meta, &meta),
+        ];
+        for (number, bytes) in fields.into_iter().filter(|(number, _)| *number != 0) {
+            m.bytes(number, bytes);
+        }
+        for channel in self.channels.iter().filter(|_| call.channels != 0) {
+            m.item(call.channels, channel);
+        }
+        for item in self.items.iter().filter(|_| call.items != 0) {
+            m.message(call.items, |m| {
+                m.string(1, item.key);
+                m.uint(2, item.version);
+            });
+        }
+        out
+    }
 }
 
 /// An answer.
@@ -173,11 +259,77 @@ impl<'a, R: Deserialize<'a>> Reply<R> {
     }
 }
 
+/// A result by the numbers of its fields, as it comes over gRPC.
+pub(super) trait Fields<'a>: Default {
+    /// Takes the value of a field; unknown ones are skipped.
+    fn set(&mut self, number: u64, value: Value<'a>) -> Result<(), DecodeError>;
+}
+
+/// Reads a message of which every field is offered to `value`.
+pub(super) fn read_fields<'a, T: Fields<'a>>(message: &'a [u8]) -> Result<T, DecodeError> {
+    let mut read = T::default();
+    each_field(message, |number, value| read.set(number, value))?;
+    Ok(read)
+}
+
+/// The payload of a field.
+pub(super) fn bytes(value: Value<'_>) -> Result<Option<RawPayload<'_>>, DecodeError> {
+    Ok(Some(value.bytes()?).filter(|bytes| !bytes.is_empty()).map(RawPayload::Bytes))
+}
+
+/// Adds an entry to a map of strings.
+pub(super) fn add_tag(tags: &mut BTreeMap<Box<str>, Box<str>>, value: Value<'_>) -> Result<(), DecodeError> {
+    let (key, value) = entry(value, |value| value.string())?;
+    tags.insert(key.into(), value.unwrap_or_default().into());
+    Ok(())
+}
+
+impl Fields<'_> for ReplyError {
+    fn set(&mut self, number: u64, value: Value<'_>) -> Result<(), DecodeError> {
+        match number {
+            1 => self.code = value.varint()? as u32,
+            2 => self.message = value.string()?.into(),
+            3 => self.temporary = value.bool()?,
+            _ => {}
+        }
+        Ok(())
+    }
+}
+
+impl Fields<'_> for ReplyDisconnect {
+    fn set(&mut self, number: u64, value: Value<'_>) -> Result<(), DecodeError> {
+        match number {
+            1 => self.code = value.varint()? as u32,
+            2 => self.reason = value.string()?.into(),
+            _ => {}
+        }
+        Ok(())
+    }
+}
+
+impl<'a, R: Fields<'a>> Reply<R> {
+    /// Reads an answer that came over gRPC.
+    pub(super) fn parse_protobuf(answer: &'a [u8]) -> Result<Self, Unusable> {
+        let mut reply = Self { result: None, error: None, disconnect: None };
+        let read = each_field(answer, |number, value| {
+            match number {
+                1 => reply.result = Some(read_fields(value.bytes()?)?),
+                2 => reply.error = Some(read_fields(value.bytes()?)?),
+                3 => reply.disconnect = Some(read_fields(value.bytes()?)?),
+                _ => {}
+            }
+            Ok(())
+        });
+        read.map_err(|error| Unusable(format!("the answer cannot be read: {error}")))?;
+        Ok(reply)
+    }
+}
+
 /// Reads an object: serde would take a list for one whose fields are all missing, and with that a grant.
 fn object<'a, T: Deserialize<'a>>(json: &'a [u8]) -> serde_json::Result<T> {
     match json.trim_ascii_start().first() {
         Some(b'{') => serde_json::from_slice(json),
-        _ => Err(serde::de::Error::custom("it is not an object")),
+        _ => Err(<serde_json::Error as serde::de::Error>::custom("it is not an object")),
     }
 }
 
@@ -208,25 +360,21 @@ impl<R> Reply<R> {
     }
 }
 
-/// The payload of a field that is given as JSON or, winning over that, as base64 of anything.
-pub(super) fn payload(json: Option<&RawValue>, base64: &str) -> Result<Payload, Unusable> {
+/// The payload of a field that is given as it is or, winning over that, as base64 of anything.
+pub(super) fn payload(raw: Option<RawPayload<'_>>, base64: &str) -> Result<Payload, Unusable> {
     match base64 {
-        "" => Ok(json.map_or_else(Payload::default, copied)),
+        "" => Ok(raw.map_or_else(Payload::default, RawPayload::to_payload)),
         base64 => decoded(base64),
     }
 }
 
 /// The payload of a field that wins over its base64 form; `None` if neither is given.
-pub(super) fn replacement(json: Option<&RawValue>, base64: &str) -> Result<Option<Payload>, Unusable> {
-    match (json, base64) {
-        (Some(json), _) => Ok(Some(copied(json))),
+pub(super) fn replacement(raw: Option<RawPayload<'_>>, base64: &str) -> Result<Option<Payload>, Unusable> {
+    match (raw, base64) {
+        (Some(raw), _) => Ok(Some(raw.to_payload())),
         (None, "") => Ok(None),
         (None, base64) => decoded(base64).map(Some),
     }
-}
-
-fn copied(json: &RawValue) -> Payload {
-    Payload::json(json.get().as_bytes().to_vec())
 }
 
 fn decoded(base64: &str) -> Result<Payload, Unusable> {

@@ -1,4 +1,5 @@
-//! The application's hooks: questions to its backend as JSON over HTTP, each bounded in time and size.
+//! The application's hooks: questions to its backend as JSON over HTTP or Protobuf over gRPC, each bounded in time and
+//! size.
 //!
 //! A hook is a file with what it asks and how it reads the answer ([`Hook`]); how it is called exists once, here. Calls
 //! run on the control runtime, never on a shard.
@@ -7,6 +8,7 @@
 
 mod connect;
 mod grant;
+mod grpc;
 mod http;
 mod map;
 mod message;
@@ -24,14 +26,15 @@ use std::{
     time::{Duration, Instant},
 };
 
-use ::http::{HeaderMap, HeaderName, StatusCode, Uri};
+use ::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Uri};
 use arc_swap::ArcSwap;
 use gyre_core::ports::{Answer, Caller, ConnectionHeaders, HookRefusal, RequestHeaders};
 use gyre_protocol::ClientError;
 use serde::Deserialize;
 
 pub(crate) use self::http::HttpClient;
-use self::message::{Failure, Question, Reply, Unusable};
+use self::message::{Failure, Fields, GrpcCall, Question, Reply, Unusable};
+use self::tls::Version;
 pub use self::{
     http::CallError,
     tls::{ClientTls, ClientTlsError},
@@ -44,11 +47,11 @@ const FAILURES_LOGGED_PER_SECOND: usize = 1;
 /// Where and how a hook is called.
 #[derive(Clone, Debug)]
 pub struct Target {
-    /// `endpoint`, with scheme `http` or `https`.
+    /// `endpoint`, with scheme `http` or `https`; over gRPC it says whether there is TLS, and has no path.
     pub endpoint: Uri,
     /// `timeout`: from the first byte sent to the last one received.
     pub timeout: Duration,
-    /// `http.static_headers`.
+    /// `http.static_headers` or `grpc.static_metadata`.
     pub static_headers: HeaderMap,
     /// `http_headers`: headers of the client's request that are passed on.
     pub http_headers: Vec<HeaderName>,
@@ -60,10 +63,37 @@ pub struct Target {
     pub is_binary: bool,
     /// `include_connection_meta`.
     pub includes_meta: bool,
-    /// `http.tls`, if enabled.
+    /// `http.tls` or `grpc.tls`, if enabled.
     pub tls: Option<ClientTls>,
-    /// `http.status_to_code_transforms`: statuses that are answers.
-    pub transforms: Vec<(StatusCode, HookRefusal)>,
+    /// How questions are carried, with what is configured of it alone.
+    pub protocol: Protocol,
+}
+
+/// How questions get to the application.
+#[derive(Clone, Debug)]
+pub enum Protocol {
+    /// JSON over HTTP.
+    Http {
+        /// `http.status_to_code_transforms`: statuses that are answers.
+        transforms: Vec<(StatusCode, HookRefusal)>,
+    },
+    /// Protobuf over gRPC.
+    Grpc {
+        /// `grpc.credentials_key` and `grpc.credentials_value`: metadata that nothing replaces.
+        credentials: Option<(HeaderName, HeaderValue)>,
+        /// `grpc.compression`: questions are compressed.
+        compresses: bool,
+    },
+}
+
+impl Protocol {
+    /// What metrics call it.
+    fn name(&self) -> &'static str {
+        match self {
+            Self::Http { .. } => "http",
+            Self::Grpc { .. } => "grpc",
+        }
+    }
 }
 
 /// Targets by the names that the rules refer to.
@@ -90,17 +120,15 @@ trait Hook: Send + Sync + 'static {
     /// What it is called in logs and metrics.
     const NAME: &'static str;
     /// `result` of an answer.
-    type Result<'a>: Deserialize<'a>;
+    type Result<'a>: Deserialize<'a> + Fields<'a>;
     /// What the answer comes to.
     type Grant: Send + 'static;
 
-    /// Its name, where one kind of question has two.
-    fn name(&self) -> &'static str {
-        Self::NAME
-    }
-
     /// Adds what is asked to what every question says.
-    fn ask<'a>(&'a self, question: Question<'a>) -> Result<Question<'a>, Unusable>;
+    fn ask<'a>(&'a self, question: Question<'a>) -> Question<'a>;
+
+    /// How it is asked over gRPC.
+    fn grpc(&self) -> GrpcCall;
 
     /// Reads an answer.
     fn read(reply: Reply<Self::Result<'_>>) -> Result<Self::Grant, Failure>;
@@ -202,8 +230,9 @@ impl Hooks {
         caller: Option<&Caller>,
         hook: &H,
     ) -> Result<H::Grant, Failure> {
-        let calling = self.0.metrics.begin(hook.name(), name);
         let called = self.0.table.load().targets.get(name).cloned();
+        let protocol = called.as_ref().map_or("http", |called| called.target.protocol.name());
+        let calling = self.0.metrics.begin(protocol, H::NAME, name);
         let answer = match called {
             Some(called) => called.call(caller, hook).await,
             None => Err(Unusable(format!("the hook \"{name}\" is not configured")).into()),
@@ -211,7 +240,7 @@ impl Hooks {
         if let Err(Failure::Unusable(Unusable(reason))) = &answer {
             calling.failed();
             if self.0.failures_logged.admits(Instant::now()) {
-                tracing::warn!(hook = hook.name(), name, reason, "a hook gave no usable answer");
+                tracing::warn!(hook = H::NAME, name, reason, "a hook gave no usable answer");
             }
         }
         answer
@@ -241,11 +270,16 @@ impl Table {
         let visible = distinct(targets.values().flat_map(|target| &target.http_headers));
         let visible_metadata = distinct(targets.values().flat_map(|target| &target.grpc_metadata));
         let called = |(name, target): (Box<str>, Target)| {
-            let client = match &target.tls {
-                None => client.clone(),
-                Some(settings) => {
-                    let connector = tls::configured(settings);
-                    HttpClient::new(connector.map_err(|error| HookSetupError::new(&name, error))?)
+            let unusable = |error| HookSetupError::new(&name, error);
+            let client = match (&target.protocol, &target.tls) {
+                (Protocol::Http { .. }, None) => client.clone(),
+                (Protocol::Http { .. }, Some(settings)) => {
+                    HttpClient::new(tls::configured(settings, Version::Http1).map_err(unusable)?)
+                }
+                // Without TLS no authority is asked for anything.
+                (Protocol::Grpc { .. }, settings) => {
+                    let settings = settings.clone().unwrap_or_else(ClientTls::trusting_nobody);
+                    HttpClient::http2(tls::configured(&settings, Version::Http2).map_err(unusable)?)
                 }
             };
             Ok((name, Arc::new(Called { target, client })))
@@ -258,18 +292,30 @@ impl Table {
 impl Called {
     async fn call<H: Hook>(&self, caller: Option<&Caller>, hook: &H) -> Result<H::Grant, Failure> {
         let target = &self.target;
-        let question = hook.ask(Question::about(caller, target)?)?.to_json()?;
+        let question = hook.ask(Question::about(caller, target));
         let headers = http::headers(target, caller.and_then(|caller| caller.headers.as_deref()));
-        let answered = self.client.post(target, headers, question).await;
-        match answered {
-            Ok(answer) => H::read(Reply::parse(&answer)?),
-            Err(CallError::Status(status)) => {
-                match target.transforms.iter().find(|(known, _)| *known == status) {
-                    Some((_, refusal)) => H::read(Reply::refusing(refusal.clone())),
-                    None => Err(Unusable(CallError::Status(status).to_string()).into()),
+        match &target.protocol {
+            Protocol::Http { transforms } => {
+                match self.client.post(target, headers, question.to_json()?).await {
+                    Ok(answer) => H::read(Reply::parse(&answer)?),
+                    Err(CallError::Status(status)) => {
+                        match transforms.iter().find(|(known, _)| *known == status) {
+                            Some((_, refusal)) => H::read(Reply::refusing(refusal.clone())),
+                            None => Err(Unusable(CallError::Status(status).to_string()).into()),
+                        }
+                    }
+                    Err(error) => Err(Unusable(error.to_string()).into()),
                 }
             }
-            Err(error) => Err(Unusable(error.to_string()).into()),
+            Protocol::Grpc { credentials, compresses } => {
+                let call = hook.grpc();
+                let question = question.to_protobuf(&call);
+                let request = grpc::request(target, call.path, headers, credentials, *compresses, &question);
+                match self.client.call(request, target.timeout).await {
+                    Ok(answer) => H::read(Reply::parse_protobuf(&answer)?),
+                    Err(error) => Err(Unusable(error.to_string()).into()),
+                }
+            }
         }
     }
 }

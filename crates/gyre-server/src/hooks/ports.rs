@@ -15,7 +15,7 @@ use gyre_protocol::Payload;
 use super::{
     Hook, Hooks,
     connect::Connect,
-    map::MapChange,
+    map::{MapPublish, MapRemove},
     message::{Failure, Unusable},
     publish::Publish,
     refresh::{Refresh, SubRefresh},
@@ -92,7 +92,10 @@ impl MapHooks for Hooks {
         caller: Caller,
         request: MapHookRequest,
     ) -> Answer<Result<MapHookGrant, HookRefusal>> {
-        Self::ask(self, hook, caller, MapChange(request))
+        match request.data {
+            Some(_) => Self::ask(self, hook, caller, MapPublish(request)),
+            None => Self::ask(self, hook, caller, MapRemove(request)),
+        }
     }
 }
 

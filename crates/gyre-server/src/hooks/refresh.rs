@@ -6,12 +6,15 @@ use gyre_core::{
     channel::ChannelName,
     ports::{Prolongation, Refreshed},
 };
+use gyre_protocol::{
+    RawPayload,
+    codec::{DecodeError, protobuf::wire::Value},
+};
 use serde::Deserialize;
-use serde_json::value::RawValue;
 
 use super::{
     Hook,
-    message::{Failure, Question, Reply, Unusable, payload},
+    message::{Failure, Fields, GrpcCall, Question, Reply, bytes, payload},
 };
 use crate::json::null_is_default;
 
@@ -28,11 +31,25 @@ pub(super) struct RefreshResult<'a> {
     #[serde(deserialize_with = "null_is_default")]
     expire_at: i64,
     #[serde(borrow)]
-    info: Option<&'a RawValue>,
+    info: Option<RawPayload<'a>>,
     #[serde(deserialize_with = "null_is_default")]
     b64info: String,
     #[serde(borrow)]
-    meta: Option<&'a RawValue>,
+    meta: Option<RawPayload<'a>>,
+}
+
+impl<'a> Fields<'a> for RefreshResult<'a> {
+    fn set(&mut self, number: u64, value: Value<'a>) -> Result<(), DecodeError> {
+        match number {
+            1 => self.expired = value.bool()?,
+            2 => self.expire_at = value.varint()? as i64,
+            3 => self.info = bytes(value)?,
+            4 => self.b64info = value.string()?.into(),
+            5 => self.meta = bytes(value)?,
+            _ => {}
+        }
+        Ok(())
+    }
 }
 
 impl Hook for Refresh {
@@ -40,8 +57,12 @@ impl Hook for Refresh {
     type Result<'a> = RefreshResult<'a>;
     type Grant = Refreshed;
 
-    fn ask<'a>(&'a self, question: Question<'a>) -> Result<Question<'a>, Unusable> {
-        Ok(question)
+    fn ask<'a>(&'a self, question: Question<'a>) -> Question<'a> {
+        question
+    }
+
+    fn grpc(&self) -> GrpcCall {
+        GrpcCall { meta: 11, ..GrpcCall::new("/centrifugal.centrifugo.proxy.CentrifugoProxy/Refresh") }
     }
 
     fn read(reply: Reply<RefreshResult<'_>>) -> Result<Refreshed, Failure> {
@@ -54,8 +75,16 @@ impl Hook for SubRefresh {
     type Result<'a> = RefreshResult<'a>;
     type Grant = Refreshed;
 
-    fn ask<'a>(&'a self, question: Question<'a>) -> Result<Question<'a>, Unusable> {
-        Ok(Question { channel: &self.0, ..question })
+    fn ask<'a>(&'a self, question: Question<'a>) -> Question<'a> {
+        Question { channel: &self.0, ..question }
+    }
+
+    fn grpc(&self) -> GrpcCall {
+        GrpcCall {
+            channel: 11,
+            meta: 12,
+            ..GrpcCall::new("/centrifugal.centrifugo.proxy.CentrifugoProxy/SubRefresh")
+        }
     }
 
     fn read(reply: Reply<RefreshResult<'_>>) -> Result<Refreshed, Failure> {

@@ -1,12 +1,14 @@
 //! Methods of the application.
 
-use gyre_protocol::Payload;
+use gyre_protocol::{
+    Payload, RawPayload,
+    codec::{DecodeError, protobuf::wire::Value},
+};
 use serde::Deserialize;
-use serde_json::value::RawValue;
 
 use super::{
     Hook,
-    message::{Failure, Question, Reply, Unusable, payload},
+    message::{Failure, Fields, GrpcCall, Question, Reply, bytes, payload},
 };
 use crate::json::null_is_default;
 
@@ -20,9 +22,20 @@ pub(super) struct Rpc {
 #[serde(default)]
 pub(super) struct RpcResult<'a> {
     #[serde(borrow)]
-    data: Option<&'a RawValue>,
+    data: Option<RawPayload<'a>>,
     #[serde(deserialize_with = "null_is_default")]
     b64data: String,
+}
+
+impl<'a> Fields<'a> for RpcResult<'a> {
+    fn set(&mut self, number: u64, value: Value<'a>) -> Result<(), DecodeError> {
+        match number {
+            1 => self.data = bytes(value)?,
+            2 => self.b64data = value.string()?.into(),
+            _ => {}
+        }
+        Ok(())
+    }
 }
 
 impl Hook for Rpc {
@@ -30,8 +43,18 @@ impl Hook for Rpc {
     type Result<'a> = RpcResult<'a>;
     type Grant = Payload;
 
-    fn ask<'a>(&'a self, question: Question<'a>) -> Result<Question<'a>, Unusable> {
+    fn ask<'a>(&'a self, question: Question<'a>) -> Question<'a> {
         Question { method: &self.method, ..question }.with_data(&self.data)
+    }
+
+    fn grpc(&self) -> GrpcCall {
+        GrpcCall {
+            method: 11,
+            data: 12,
+            b64data: 13,
+            meta: 14,
+            ..GrpcCall::new("/centrifugal.centrifugo.proxy.CentrifugoProxy/RPC")
+        }
     }
 
     fn read(reply: Reply<RpcResult<'_>>) -> Result<Payload, Failure> {

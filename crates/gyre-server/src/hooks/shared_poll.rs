@@ -6,13 +6,15 @@ use gyre_core::{
     channel::ChannelName,
     ports::{Polled, PolledItem},
 };
-use gyre_protocol::{Epoch, Payload};
+use gyre_protocol::{
+    Epoch, Payload, RawPayload,
+    codec::{DecodeError, protobuf::wire::Value},
+};
 use serde::Deserialize;
-use serde_json::value::RawValue;
 
 use super::{
     Hook,
-    message::{AskedItem, Failure, Question, Reply, Unusable},
+    message::{AskedItem, Failure, Fields, GrpcCall, Question, Reply, bytes, read_fields},
 };
 use crate::json::null_is_default;
 
@@ -22,7 +24,7 @@ pub(super) struct SharedPoll {
 }
 
 /// Spec: centrifugo `internal/proxyproto/proxy.proto`, SharedPollRefreshResult.
-#[derive(Deserialize)]
+#[derive(Default, Deserialize)]
 pub(super) struct PollResult<'a> {
     #[serde(borrow, default)]
     items: Option<Vec<Item<'a>>>,
@@ -30,15 +32,39 @@ pub(super) struct PollResult<'a> {
     epoch: String,
 }
 
-#[derive(Deserialize)]
+#[derive(Default, Deserialize)]
 struct Item<'a> {
     key: String,
     #[serde(borrow, default)]
-    data: Option<&'a RawValue>,
+    data: Option<RawPayload<'a>>,
     #[serde(default)]
     version: u64,
     #[serde(default)]
     removed: bool,
+}
+
+impl<'a> Fields<'a> for PollResult<'a> {
+    fn set(&mut self, number: u64, value: Value<'a>) -> Result<(), DecodeError> {
+        match number {
+            1 => self.items.get_or_insert_default().push(read_fields(value.bytes()?)?),
+            2 => self.epoch = value.string()?.into(),
+            _ => {}
+        }
+        Ok(())
+    }
+}
+
+impl<'a> Fields<'a> for Item<'a> {
+    fn set(&mut self, number: u64, value: Value<'a>) -> Result<(), DecodeError> {
+        match number {
+            1 => self.key = value.string()?.into(),
+            2 => self.data = bytes(value)?,
+            3 => self.version = value.varint()?,
+            4 => self.removed = value.bool()?,
+            _ => {}
+        }
+        Ok(())
+    }
 }
 
 impl Hook for SharedPoll {
@@ -46,18 +72,24 @@ impl Hook for SharedPoll {
     type Result<'a> = PollResult<'a>;
     type Grant = Polled;
 
-    fn ask<'a>(&'a self, question: Question<'a>) -> Result<Question<'a>, Unusable> {
+    fn ask<'a>(&'a self, question: Question<'a>) -> Question<'a> {
         let items = self.keys.iter().map(|(key, version)| AskedItem { key, version: *version }).collect();
-        Ok(Question { channel: &self.channel, items, ..question })
+        Question { channel: &self.channel, items, ..question }
+    }
+
+    fn grpc(&self) -> GrpcCall {
+        GrpcCall {
+            channel: 1,
+            items: 2,
+            ..GrpcCall::new("/centrifugal.centrifugo.proxy.CentrifugoProxy/SharedPollRefresh")
+        }
     }
 
     fn read(reply: Reply<PollResult<'_>>) -> Result<Polled, Failure> {
         let Some(result) = reply.allowed()? else { return Ok(Polled::default()) };
         let items = result.items.unwrap_or_default().into_iter().map(|item| PolledItem {
             key: item.key.into(),
-            data: item
-                .data
-                .map_or_else(Payload::default, |data| Payload::json(data.get().as_bytes().to_vec())),
+            data: item.data.map_or_else(Payload::default, RawPayload::to_payload),
             version: item.version,
             removed: item.removed,
         });

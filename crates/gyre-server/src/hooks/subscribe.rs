@@ -6,7 +6,7 @@ use gyre_protocol::Payload;
 use super::{
     Hook,
     grant::Subscription,
-    message::{Failure, Question, Reply, Unusable},
+    message::{Failure, GrpcCall, Question, Reply},
 };
 
 pub(super) struct Subscribe {
@@ -19,8 +19,18 @@ impl Hook for Subscribe {
     type Result<'a> = Subscription<'a>;
     type Grant = SubscribeGrant;
 
-    fn ask<'a>(&'a self, question: Question<'a>) -> Result<Question<'a>, Unusable> {
+    fn ask<'a>(&'a self, question: Question<'a>) -> Question<'a> {
         Question { channel: &self.channel, ..question }.with_data(&self.data)
+    }
+
+    fn grpc(&self) -> GrpcCall {
+        GrpcCall {
+            channel: 11,
+            meta: 13,
+            data: 14,
+            b64data: 15,
+            ..GrpcCall::new("/centrifugal.centrifugo.proxy.CentrifugoProxy/Subscribe")
+        }
     }
 
     fn read(reply: Reply<Subscription<'_>>) -> Result<SubscribeGrant, Failure> {

@@ -10,7 +10,7 @@ use gyre_protocol::{Disconnect, Epoch, Payload};
 
 use super::{
     connect::Connect,
-    map::MapChange,
+    map::{MapPublish, MapRemove},
     publish::Publish,
     refresh::{Refresh, SubRefresh},
     rpc::Rpc,
@@ -31,7 +31,7 @@ pub(super) fn target(endpoint: &str) -> Target {
         is_binary: false,
         includes_meta: false,
         tls: None,
-        transforms: Vec::new(),
+        protocol: Protocol::Http { transforms: Vec::new() },
     }
 }
 
@@ -51,7 +51,7 @@ fn asked<H: Hook>(hook: &H, change: impl FnOnce(&mut Target)) -> Result<String, 
     let mut target = target("http://a/");
     change(&mut target);
     let caller = caller();
-    let body = Question::about(Some(&caller), &target).and_then(|question| hook.ask(question)?.to_json());
+    let body = hook.ask(Question::about(Some(&caller), &target)).to_json();
     body.map(|body| String::from_utf8(body.to_vec()).unwrap()).map_err(|Unusable(reason)| reason)
 }
 
@@ -90,14 +90,129 @@ fn questions_are_written() {
     let question = ConnectQuestion { name: "js".into(), channels: vec!["c".into()], ..Default::default() };
     let expected = format!(r#"{{{CLIENT},"encoding":"json","name":"js","channels":["c"]}}"#);
     assert_eq!(asked(&Connect(question), |target| target.includes_meta = true).unwrap(), expected);
-    let change = |data| MapChange(MapHookRequest { channel: channel.clone(), key: "k".into(), data });
+    let change = |data| MapHookRequest { channel: channel.clone(), key: "k".into(), data };
     let set = format!(r#"{{{CLIENT},"encoding":"json","user":"","channel":"c","key":"k","data":{{"q":1}}}}"#);
-    assert_eq!(asked(&change(Some(data)), |_| {}).unwrap(), set);
-    assert_eq!((change(Some(Payload::default())).name(), change(None).name()), ("map_publish", "map_remove"));
+    assert_eq!(asked(&MapPublish(change(Some(data))), |_| {}).unwrap(), set);
+    let removed = format!(r#"{{{CLIENT},"encoding":"json","user":"","channel":"c","key":"k"}}"#);
+    assert_eq!(asked(&MapRemove(change(None)), |_| {}).unwrap(), removed);
     let poll = SharedPoll { channel, keys: vec![("a".into(), 0), ("b".into(), 7)] };
-    let body = Question::about(None, &target("http://a/")).unwrap();
-    let body = poll.ask(body).and_then(|question| question.to_json()).unwrap();
+    let body = poll.ask(Question::about(None, &target("http://a/"))).to_json().unwrap();
     assert_eq!(body, r#"{"channel":"c","items":[{"key":"a"},{"key":"b","version":7}]}"#);
+}
+
+/// The same over gRPC: the call of each question, and the numbers of its fields.
+///
+/// Spec: centrifugo `internal/proxyproto/proxy.proto`
+#[test]
+fn questions_are_written_in_protobuf() {
+    fn is<H: Hook>(hook: &H, method: &str, rest: &[u8]) {
+        let mut target = target("http://a/");
+        target.includes_meta = true;
+        let caller = Caller { user: "u".into(), ..caller() };
+        let call = hook.grpc();
+        let question = hook.ask(Question::about(Some(&caller), &target)).to_protobuf(&call);
+        assert_eq!(call.path, format!("/centrifugal.centrifugo.proxy.CentrifugoProxy/{method}"));
+        let client = b"\x0a\x02id\x12\x09websocket\x1a\x04json\x22\x04json";
+        assert_eq!(question, [&client[..], rest].concat(), "{method}");
+    }
+    let (channel, data) = (ChannelName::new("c"), Payload::new(&b"\xff"[..]));
+    let connect = ConnectQuestion {
+        data: data.clone(),
+        name: "js".into(),
+        version: "1".into(),
+        channels: ["a".into(), "".into()].into(),
+    };
+    is(&Connect(connect), "Connect", b"\x52\x01\xff\x62\x02js\x6a\x011\x72\x01a\x72\x00");
+    is(&Refresh, "Refresh", b"\x52\x01u\x5a\x07{\"m\":1}");
+    is(&SubRefresh(channel.clone()), "SubRefresh", b"\x52\x01u\x5a\x01c\x62\x07{\"m\":1}");
+    let subscribe = Subscribe { channel: channel.clone(), data: data.clone() };
+    is(&subscribe, "Subscribe", b"\x52\x01u\x5a\x01c\x72\x01\xff\x6a\x07{\"m\":1}");
+    let publish = Publish { channel: channel.clone(), data: data.clone() };
+    is(&publish, "Publish", b"\x52\x01u\x5a\x01c\x62\x01\xff\x72\x07{\"m\":1}");
+    let rpc = Rpc { method: "m".into(), data: data.clone() };
+    is(&rpc, "RPC", b"\x52\x01u\x5a\x01m\x62\x01\xff\x72\x07{\"m\":1}");
+    let change = |data| MapHookRequest { channel: channel.clone(), key: "k".into(), data };
+    let set = MapPublish(change(Some(data)));
+    is(&set, "MapPublish", b"\x52\x01u\x5a\x01c\x62\x01k\x6a\x01\xff\x7a\x07{\"m\":1}");
+    is(&MapRemove(change(None)), "MapRemove", b"\x52\x01u\x5a\x01c\x62\x01k\x6a\x07{\"m\":1}");
+    let poll = SharedPoll { channel, keys: vec![("a".into(), 0), ("b".into(), 7)] };
+    let call = poll.grpc();
+    let question = poll.ask(Question::about(None, &target("http://a/"))).to_protobuf(&call);
+    assert_eq!(question, b"\x0a\x01c\x12\x03\x0a\x01a\x12\x05\x0a\x01b\x10\x07");
+}
+
+/// Answers over gRPC: every field by its number, which form of data wins, refusals, and what makes no sense.
+///
+/// Spec: centrifugo `internal/proxyproto/proxy.proto`
+#[test]
+fn answers_are_read_in_protobuf() {
+    fn answer<H: Hook>(bytes: &[u8]) -> Result<H::Grant, Failure> {
+        Reply::parse_protobuf(bytes).map_err(Failure::from).and_then(H::read)
+    }
+    fn result<H: Hook>(fields: &[u8]) -> H::Grant {
+        let bytes = [&[0x0a, fields.len() as u8], fields].concat();
+        answer::<H>(&bytes).unwrap_or_else(|failure| panic!("{failure:?}"))
+    }
+    let connect = b"\x0a\x0242\x10\x09\x1a\x011\x22\x04Mg==\x2a\x01\xff\x3a\x01a\x42\x12\x0a\x01b\x12\x0d\x12\x011\x32\x08\x1a\x02\x08\x01\x22\x00\x0a\x00\x4a\x013";
+    let ConnectGrant { claims, data } = *result::<Connect>(connect).unwrap();
+    assert_eq!((&*claims.user, claims.expire_at, &data.bytes()[..]), ("42", Some(9), &b"\xff"[..]));
+    assert_eq!((claims.info, claims.meta), (Payload::json("2"), Payload::json("3")));
+    let subs: Vec<_> = claims.subs.iter().map(|sub| (&*sub.channel, &sub.grant)).collect();
+    let overrides = subs[1].1.overrides;
+    assert_eq!((subs[0].0, subs[1].0, &subs[1].1.info), ("a", "b", &Payload::json("1")));
+    assert_eq!(
+        (overrides.force_recovery, overrides.force_positioning, overrides.presence, overrides.join_leave),
+        (Some(true), Some(false), Some(false), None)
+    );
+    assert_eq!(answer::<Connect>(b"").ok(), Some(None));
+    let prolonged = Prolongation { expire_at: 5, info: Payload::json("2"), meta: Payload::json("3") };
+    let refresh = b"\x10\x05\x1a\x011\x22\x04Mg==\x2a\x013";
+    assert_eq!(result::<Refresh>(refresh), Refreshed::Prolonged(Box::new(prolonged)));
+    assert_eq!(result::<SubRefresh>(b"\x08\x01\x10\x05"), Refreshed::Expired);
+    let subscribed = result::<Subscribe>(b"\x08\x07\x22\x011\x2a\x04Mg==");
+    assert_eq!((subscribed.expire_at, subscribed.grant.data), (7, Payload::json("2")));
+    let publish =
+        b"\x0a\x011\x12\x04Mg==\x18\x01\x22\x06\x0a\x01k\x12\x01v\x2a\x01i\x30\x01\x38\x02\x42\x01e";
+    let expected = PublishGrant {
+        data: Some(Payload::json("1")),
+        skip_history: true,
+        tags: [("k".into(), "v".into())].into(),
+        idempotency_key: "i".into(),
+        delta: true,
+        version: 2,
+        version_epoch: "e".into(),
+    };
+    assert_eq!(result::<Publish>(publish), expected);
+    assert_eq!(result::<Publish>(b"\x12\x04Mg==").data, Some(Payload::json("2")));
+    assert_eq!(result::<Rpc>(b"\x0a\x01\xff").bytes(), &b"\xff"[..]);
+    let set = b"\x0a\x01k\x12\x011\x22\x06\x0a\x01t\x12\x01v\x28\x05\x32\x06if_new\x4a\x01i\x50\x01\x58\x02\x62\x01e";
+    let set = result::<MapPublish>(set);
+    assert_eq!((&*set.key, set.data, set.key_mode), ("k", Some(Payload::json("1")), KeyMode::IfNew));
+    assert_eq!(set.score, 5);
+    assert_eq!((&*set.idempotency_key, set.delta, set.version, &*set.version_epoch), ("i", true, 2, "e"));
+    let removed = result::<MapRemove>(b"\x0a\x01k\x12\x06\x0a\x01t\x12\x01v\x1a\x01i");
+    assert_eq!((&*removed.key, removed.tags.len(), &*removed.idempotency_key), ("k", 1, "i"));
+    assert_eq!(removed.data, None);
+    let polled =
+        result::<SharedPoll>(b"\x0a\x08\x0a\x01a\x12\x011\x18\x02\x0a\x05\x0a\x01b\x20\x01\x12\x01e");
+    let item = |key: &str| PolledItem { key: key.into(), ..PolledItem::default() };
+    let a = PolledItem { data: Payload::json("1"), version: 2, ..item("a") };
+    assert_eq!(
+        polled,
+        Polled { items: vec![a, PolledItem { removed: true, ..item("b") }], epoch: Epoch::new("e") }
+    );
+
+    let refusal = |bytes: &[u8]| match answer::<Rpc>(bytes) {
+        Err(Failure::Refused(refusal)) => refusal,
+        other => panic!("{bytes:?}: {}", other.is_ok()),
+    };
+    let error = ClientError { code: 1000, message: "no".into(), temporary: true };
+    assert_eq!(refusal(b"\x0a\x00\x12\x09\x08\xe8\x07\x12\x02no\x18\x01"), HookRefusal::Error(error));
+    let disconnect = Disconnect { code: 4000, reason: "r".into() };
+    assert_eq!(refusal(b"\x12\x00\x1a\x06\x08\xa0\x1f\x12\x01r"), HookRefusal::Disconnect(disconnect));
+    for broken in [&b"\xff"[..], b"\x08\x01", b"\x0a\x03\x0a\x05x", b"\x0a\x03\x12\x01!"] {
+        assert!(matches!(answer::<Rpc>(broken), Err(Failure::Unusable(_))), "{broken:?}");
+    }
 }
 
 /// A disconnect comes before an error, an error before a result; refreshes look at results only.
@@ -153,7 +268,7 @@ fn grants_are_read() {
     let nothing =
         r#"{"result":{"data":null,"tags":null,"skip_history":null,"version_epoch":null},"error":null}"#;
     assert_eq!(grant::<Publish>(nothing), PublishGrant::default(), "as backends write what they leave empty");
-    let map = grant::<MapChange>(r#"{"result":{"key":"k","data":1,"b64data":"Mg==","key_mode":"if_new"}}"#);
+    let map = grant::<MapPublish>(r#"{"result":{"key":"k","data":1,"b64data":"Mg==","key_mode":"if_new"}}"#);
     assert_eq!((&*map.key, map.data, map.key_mode), ("k", Some(Payload::json("1")), KeyMode::IfNew));
     let item = |key: &str| PolledItem { key: key.into(), ..PolledItem::default() };
     let polled = grant::<SharedPoll>(
@@ -173,7 +288,7 @@ fn nonsense_is_unusable() {
         assert!(matches!(read::<Publish>(broken), Err(Failure::Unusable(_))), "{broken}");
     }
     assert!(matches!(read::<Connect>(r#"{"result":{"user":7}}"#), Err(Failure::Unusable(_))));
-    assert!(matches!(read::<MapChange>(r#"{"result":{"key_mode":"x"}}"#), Err(Failure::Unusable(_))));
+    assert!(matches!(read::<MapPublish>(r#"{"result":{"key_mode":"x"}}"#), Err(Failure::Unusable(_))));
     assert!(matches!(read::<SharedPoll>(r#"{"result":{"items":[{}]}}"#), Err(Failure::Unusable(_))));
 }
 

@@ -26,6 +26,22 @@ pub struct ClientTls {
     pub skips_verification: bool,
 }
 
+impl ClientTls {
+    /// Believes no certificate at all.
+    pub(super) fn trusting_nobody() -> Self {
+        Self { authorities: Some(Vec::new()), ..Self::default() }
+    }
+}
+
+/// What is spoken over it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Version {
+    /// HTTP/1.1.
+    Http1,
+    /// HTTP/2 only.
+    Http2,
+}
+
 /// Why it cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum ClientTlsError {
@@ -50,10 +66,10 @@ type Connector = HttpsConnector<HttpConnector>;
 /// # Errors
 /// If TLS cannot be set up at all.
 pub(super) fn system() -> Result<Connector, ClientTlsError> {
-    configured(&ClientTls::default()).or_else(|error| {
+    configured(&ClientTls::default(), Version::Http1).or_else(|error| {
         // Most systems call no hook over TLS: those that do will see their calls fail.
         tracing::warn!(%error, "hooks over https will fail");
-        configured(&ClientTls { authorities: Some(Vec::new()), ..ClientTls::default() })
+        configured(&ClientTls::trusting_nobody(), Version::Http1)
     })
 }
 
@@ -61,7 +77,7 @@ pub(super) fn system() -> Result<Connector, ClientTlsError> {
 ///
 /// # Errors
 /// If something of it cannot be used.
-pub(super) fn configured(settings: &ClientTls) -> Result<Connector, ClientTlsError> {
+pub(super) fn configured(settings: &ClientTls, version: Version) -> Result<Connector, ClientTlsError> {
     let provider = Arc::new(aws_lc_rs::default_provider());
     let builder =
         ClientConfig::builder_with_provider(provider.clone()).with_safe_default_protocol_versions()?;
@@ -89,7 +105,10 @@ pub(super) fn configured(settings: &ClientTls) -> Result<Connector, ClientTlsErr
     tcp.enforce_http(false);
     // Somebody waits for each question: it must not wait for the acknowledgement of the one before.
     tcp.set_nodelay(true);
-    Ok(builder.enable_http1().wrap_connector(tcp))
+    Ok(match version {
+        Version::Http1 => builder.enable_http1().wrap_connector(tcp),
+        Version::Http2 => builder.enable_http2().wrap_connector(tcp),
+    })
 }
 
 fn roots(pem: &[u8]) -> Result<RootCertStore, ClientTlsError> {
@@ -185,7 +204,7 @@ mod tests {
         let call = async |port: u16, settings: ClientTls| {
             let mut target = crate::hooks::tests::target(&format!("https://127.0.0.1:{port}/"));
             target.timeout = Duration::from_secs(10);
-            let client = HttpClient::new(configured(&settings).unwrap());
+            let client = HttpClient::new(configured(&settings, Version::Http1).unwrap());
             client.post(&target, http::HeaderMap::new(), Bytes::from_static(b"{}")).await.ok()
         };
         let pem = Some(made.cert.pem().into_bytes());
@@ -208,6 +227,7 @@ mod tests {
         assert_eq!(call(ordinary, ClientTls { authorities: Some(Vec::new()), ..known.clone() }).await, None);
         assert_eq!(call(strict, known).await, None, "we show no certificate");
         assert_eq!(call(strict, identified).await, answer);
-        assert!(configured(&ClientTls { server_name: Some("a b".into()), ..ClientTls::default() }).is_err());
+        let settings = ClientTls { server_name: Some("a b".into()), ..ClientTls::default() };
+        assert!(configured(&settings, Version::Http1).is_err());
     }
 }

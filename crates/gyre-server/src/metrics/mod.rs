@@ -48,15 +48,15 @@ impl Default for ApiMetrics {
 }
 
 impl ApiMetrics {
-    /// An API command took that long.
-    pub fn command(&self, method: &'static str, duration: Duration) {
-        let labels = vec![("method", method.into()), ("protocol", "http".into())];
+    /// An API command took that long. `protocol` is the door it came through, here as below.
+    pub fn command(&self, protocol: &'static str, method: &'static str, duration: Duration) {
+        let labels = vec![("method", method.into()), ("protocol", protocol.into())];
         self.durations.get_or_create(&labels).observe(duration.as_secs_f64());
     }
 
     /// An API command failed: a code, or what could not be read.
-    pub fn error(&self, method: &'static str, error: &str) {
-        let labels = vec![("error", error.into()), ("method", method.into()), ("protocol", "http".into())];
+    pub fn error(&self, protocol: &'static str, method: &'static str, error: &str) {
+        let labels = vec![("error", error.into()), ("method", method.into()), ("protocol", protocol.into())];
         self.errors.get_or_create(&labels).inc();
     }
 }
@@ -97,10 +97,10 @@ impl HookMetrics {
     }
 
     /// A call begins; it ends when the value is dropped.
-    pub fn begin(&self, kind: &'static str, name: &str) -> HookCall<'_> {
+    pub fn begin(&self, protocol: &'static str, kind: &'static str, name: &str) -> HookCall<'_> {
         // The names of default hooks have their kind behind a slash.
         let name = name.split('/').next().unwrap_or_default().to_owned();
-        let labels = vec![("protocol", "http".to_owned()), ("type", kind.to_owned()), ("name", name)];
+        let labels = vec![("protocol", protocol.to_owned()), ("type", kind.to_owned()), ("name", name)];
         self.inflight.get_or_create(&labels).inc();
         HookCall { metrics: self, labels, began: Instant::now() }
     }

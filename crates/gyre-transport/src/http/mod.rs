@@ -3,6 +3,7 @@
 //! All endpoints are one [`Service`]; HTTP/3 gives its requests to the same one, so each exists once.
 
 mod body;
+pub mod grpc;
 mod listener;
 mod origin;
 mod serve;

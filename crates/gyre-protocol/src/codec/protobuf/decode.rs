@@ -2,13 +2,11 @@
 
 use std::borrow::Cow;
 
-use super::read_length;
+use super::wire::{Read, Value, each_field, entry, message, put};
 use crate::{
     client::*,
     codec::{DEPTH_MAX, DecodeError},
 };
-
-type Read<T> = Result<T, DecodeError>;
 
 /// Decodes one command from a message without its length. Unknown fields are skipped; the last of equal fields wins.
 ///
@@ -37,7 +35,7 @@ pub fn decode_command(bytes: &[u8]) -> Read<Command<'_>> {
 /// # Errors
 /// [`DecodeError::Protobuf`] with the place.
 pub fn decode_connect_request(bytes: &[u8]) -> Read<ConnectRequest<'_>> {
-    connect(Value { at: 0, kind: Kind::Bytes(bytes) })
+    connect(Value::message(bytes))
 }
 
 /// Decodes the body of an emulation request: a message without its length.
@@ -80,21 +78,6 @@ fn read_request<'a>(number: u64, value: Value<'a>) -> Read<Option<(u8, Request<'
     }))
 }
 
-/// Reads a message into a value of fields with defaults.
-macro_rules! message {
-    ($value:expr, $type:ty; $m:ident, $v:ident; $($number:literal => $read:expr;)*) => {{
-        let mut $m = <$type>::default();
-        each_field($value.bytes()?, |number, $v| {
-            match number {
-                $($number => $read,)*
-                _ => {}
-            }
-            Ok(())
-        })?;
-        Ok($m)
-    }};
-}
-
 fn connect(value: Value<'_>) -> Read<ConnectRequest<'_>> {
     message! { value, ConnectRequest<'_>; m, v;
         1 => m.token = v.string()?;
@@ -111,31 +94,6 @@ fn connect(value: Value<'_>) -> Read<ConnectRequest<'_>> {
         };
         7 => m.flag = v.varint()? as i64;
     }
-}
-
-/// Adds an entry to a map; the last of equal keys wins.
-fn put<'a, T>(map: &mut Vec<(Cow<'a, str>, T)>, key: Cow<'a, str>, value: T) {
-    match map.iter_mut().find(|(known, _)| *known == key) {
-        Some(known) => known.1 = value,
-        None => map.push((key, value)),
-    }
-}
-
-/// Reads an entry of a map field: key 1, value 2.
-fn entry<'a, T>(
-    value: Value<'a>,
-    mut read: impl FnMut(Value<'a>) -> Read<T>,
-) -> Read<(Cow<'a, str>, Option<T>)> {
-    let (mut key, mut content) = (Cow::Borrowed(""), None);
-    each_field(value.bytes()?, |number, v| {
-        match number {
-            1 => key = v.string()?,
-            2 => content = Some(read(v)?),
-            _ => {}
-        }
-        Ok(())
-    })?;
-    Ok((key, content))
 }
 
 fn subscribe(value: Value<'_>) -> Read<SubscribeRequest<'_>> {
@@ -162,7 +120,7 @@ fn subscribe(value: Value<'_>) -> Read<SubscribeRequest<'_>> {
 
 fn filter(value: Value<'_>, depth: usize) -> Read<FilterNode<'_>> {
     if depth == DEPTH_MAX {
-        return Err(DecodeError::Protobuf { at: value.at, expected: "less depth" });
+        return Err(DecodeError::Protobuf { at: value.at(), expected: "less depth" });
     }
     message! { value, FilterNode<'_>; m, v;
         1 => m.op = v.string()?;
@@ -197,7 +155,7 @@ fn history(value: Value<'_>) -> Read<HistoryRequest<'_>> {
     }
 }
 
-fn position(value: Value<'_>) -> Read<(u64, Cow<'_, str>)> {
+pub(crate) fn position(value: Value<'_>) -> Read<(u64, Cow<'_, str>)> {
     message! { value, (u64, Cow<'_, str>); m, v;
         1 => m.0 = v.varint()?;
         2 => m.1 = v.string()?;
@@ -235,97 +193,4 @@ fn track_batch(value: Value<'_>) -> Read<TrackBatch<'_>> {
 
 fn keyed_item(value: Value<'_>) -> Read<(Cow<'_, str>, u64)> {
     message! { value, (Cow<'_, str>, u64); m, v; 1 => m.0 = v.string()?; 2 => m.1 = v.varint()?; }
-}
-
-/// The value of a field, and where it began.
-#[derive(Clone, Copy)]
-struct Value<'a> {
-    at: usize,
-    kind: Kind<'a>,
-}
-
-#[derive(Clone, Copy)]
-enum Kind<'a> {
-    Varint(u64),
-    Bytes(&'a [u8]),
-    /// Fixed 32 or 64 bits: no field of the protocol has them.
-    Fixed,
-}
-
-impl<'a> Value<'a> {
-    fn varint(self) -> Read<u64> {
-        match self.kind {
-            Kind::Varint(value) => Ok(value),
-            _ => Err(DecodeError::Protobuf { at: self.at, expected: "a varint" }),
-        }
-    }
-
-    fn bool(self) -> Read<bool> {
-        self.varint().map(|value| value != 0)
-    }
-
-    fn bytes(self) -> Read<&'a [u8]> {
-        match self.kind {
-            Kind::Bytes(bytes) => Ok(bytes),
-            _ => Err(DecodeError::Protobuf { at: self.at, expected: "a length-delimited field" }),
-        }
-    }
-
-    fn data(self) -> Read<Cow<'a, [u8]>> {
-        self.bytes().map(Cow::Borrowed)
-    }
-
-    fn string(self) -> Read<Cow<'a, str>> {
-        match std::str::from_utf8(self.bytes()?) {
-            Ok(text) => Ok(Cow::Borrowed(text)),
-            Err(_) => Err(DecodeError::Protobuf { at: self.at, expected: "UTF-8" }),
-        }
-    }
-}
-
-/// Calls `field` for every field of a message.
-fn each_field<'a>(bytes: &'a [u8], mut field: impl FnMut(u64, Value<'a>) -> Read<()>) -> Read<()> {
-    let mut at = 0;
-    while at < bytes.len() {
-        let tag = varint_at(bytes, &mut at)?;
-        let start = at;
-        let kind = match tag & 7 {
-            0 => Kind::Varint(varint_at(bytes, &mut at)?),
-            1 => fixed(bytes, &mut at, 8)?,
-            2 => {
-                let length = varint_at(bytes, &mut at)?;
-                let rest = &bytes[at..];
-                if length > rest.len() as u64 {
-                    return Err(DecodeError::Protobuf { at: start, expected: "the rest of a field" });
-                }
-                at += length as usize;
-                Kind::Bytes(&rest[..length as usize])
-            }
-            5 => fixed(bytes, &mut at, 4)?,
-            _ => return Err(DecodeError::Protobuf { at: start, expected: "a known wire type" }),
-        };
-        if tag >> 3 == 0 {
-            return Err(DecodeError::Protobuf { at: start, expected: "a field number" });
-        }
-        field(tag >> 3, Value { at: start, kind })?;
-    }
-    Ok(())
-}
-
-fn fixed<'a>(bytes: &'a [u8], at: &mut usize, size: usize) -> Read<Kind<'a>> {
-    if bytes.len() - *at < size {
-        return Err(DecodeError::Protobuf { at: *at, expected: "the rest of a field" });
-    }
-    *at += size;
-    Ok(Kind::Fixed)
-}
-
-fn varint_at(bytes: &[u8], at: &mut usize) -> Read<u64> {
-    match read_length(&bytes[*at..])? {
-        Some((value, size)) => {
-            *at += size;
-            Ok(value)
-        }
-        None => Err(DecodeError::Protobuf { at: *at, expected: "the rest of a varint" }),
-    }
 }

@@ -1,10 +1,8 @@
 //! Protobuf replies and pushes.
-//!
-//! A nested message is written first and its length put before it afterwards: most lengths take one byte, for which
-//! room is left, so the move is rare.
 
 use std::sync::Arc;
 
+use super::wire::Message;
 use crate::{
     client::*,
     codec::EncodeOptions,
@@ -13,7 +11,7 @@ use crate::{
 
 /// Appends a reply.
 pub fn encode_reply(reply: &Reply, out: &mut Vec<u8>) {
-    let mut m = Message(out);
+    let mut m = Message::new(out);
     m.uint(1, reply.id.into());
     match &reply.body {
         ReplyBody::Error(error) => m.message(2, |m| write_error(m, error)),
@@ -34,7 +32,7 @@ pub fn encode_reply(reply: &Reply, out: &mut Vec<u8>) {
             m.uint(2, stats.num_users.into());
         }),
         ReplyBody::History(result) => m.message(11, |m| {
-            m.publications(1, &result.publications);
+            write_publications(m, 1, &result.publications);
             m.string(2, result.epoch.as_str());
             m.uint(3, result.offset);
         }),
@@ -42,14 +40,14 @@ pub fn encode_reply(reply: &Reply, out: &mut Vec<u8>) {
         ReplyBody::Refresh(expiry) => m.message(14, |m| write_expiry(m, 3, *expiry)),
         ReplyBody::SubRefresh(result) => m.message(15, |m| {
             write_expiry(m, 1, result.expiry);
-            m.publications(3, &result.items);
+            write_publications(m, 3, &result.items);
         }),
     }
 }
 
 /// Appends a push, inside a reply unless unidirectional.
 pub fn encode_push(push: &Push, options: &EncodeOptions, out: &mut Vec<u8>) {
-    let mut m = Message(out);
+    let mut m = Message::new(out);
     match options.unidirectional {
         true => write_push(&mut m, push),
         false => m.message(4, |m| write_push(m, push)),
@@ -141,7 +139,7 @@ fn write_subscribe_result(m: &mut Message<'_>, result: &SubscribeResult) {
     write_expiry(m, 1, result.expiry);
     m.bool(3, result.recoverable);
     m.string(6, result.epoch.as_str());
-    m.publications(7, &result.publications);
+    write_publications(m, 7, &result.publications);
     m.bool(8, result.recovered);
     m.uint(9, result.offset);
     m.bool(10, result.positioned);
@@ -152,10 +150,10 @@ fn write_subscribe_result(m: &mut Message<'_>, result: &SubscribeResult) {
     m.uint(15, i64::from(result.kind) as u64);
     m.uint(16, i64::from(result.phase) as u64);
     m.string(17, &result.cursor);
-    m.publications(18, &result.state);
+    write_publications(m, 18, &result.state);
 }
 
-fn write_info(m: &mut Message<'_>, info: &ClientInfo) {
+pub(crate) fn write_info(m: &mut Message<'_>, info: &ClientInfo) {
     m.string(1, &info.user);
     m.string(2, &info.client);
     m.bytes(3, info.conn_info.bytes());
@@ -168,12 +166,7 @@ fn write_publication(m: &mut Message<'_>, publication: &Publication) {
         m.message(5, |m| write_info(m, info));
     }
     m.uint(6, publication.offset);
-    for (key, value) in &publication.tags {
-        m.message(7, |m| {
-            m.string(1, key);
-            m.string(2, value);
-        });
-    }
+    m.tags(7, &publication.tags);
     m.bool(8, publication.delta);
     m.string(11, &publication.key);
     m.bool(12, publication.removed);
@@ -185,59 +178,8 @@ fn write_publication(m: &mut Message<'_>, publication: &Publication) {
     m.uint(16, publication.version);
 }
 
-/// A message being appended.
-struct Message<'a>(&'a mut Vec<u8>);
-
-impl Message<'_> {
-    fn varint(&mut self, mut value: u64) {
-        while value >= 0x80 {
-            self.0.push(value as u8 | 0x80);
-            value >>= 7;
-        }
-        self.0.push(value as u8);
-    }
-
-    fn uint(&mut self, number: u64, value: u64) {
-        if value != 0 {
-            self.varint(number << 3);
-            self.varint(value);
-        }
-    }
-
-    fn bool(&mut self, number: u64, value: bool) {
-        self.uint(number, value.into());
-    }
-
-    fn bytes(&mut self, number: u64, value: &[u8]) {
-        if !value.is_empty() {
-            self.varint(number << 3 | 2);
-            self.varint(value.len() as u64);
-            self.0.extend_from_slice(value);
-        }
-    }
-
-    fn string(&mut self, number: u64, value: &str) {
-        self.bytes(number, value.as_bytes());
-    }
-
-    fn message(&mut self, number: u64, body: impl FnOnce(&mut Message<'_>)) {
-        self.varint(number << 3 | 2);
-        let start = self.0.len();
-        self.0.push(0);
-        body(self);
-        let length = self.0.len() - start - 1;
-        if length < 0x80 {
-            self.0[start] = length as u8;
-            return;
-        }
-        let mut prefix = Vec::with_capacity(super::VARINT_BYTES_MAX);
-        Message(&mut prefix).varint(length as u64);
-        self.0.splice(start..=start, prefix);
-    }
-
-    fn publications(&mut self, number: u64, publications: &[Arc<Publication>]) {
-        for publication in publications {
-            self.message(number, |m| write_publication(m, publication));
-        }
+fn write_publications(m: &mut Message<'_>, number: u64, publications: &[Arc<Publication>]) {
+    for publication in publications {
+        m.message(number, |m| write_publication(m, publication));
     }
 }

@@ -2,8 +2,9 @@
 //!
 //! Spec: centrifugal/protocol `client.proto`; protobuf.dev, "Encoding".
 
-mod decode;
-mod encode;
+pub(crate) mod decode;
+pub(crate) mod encode;
+pub mod wire;
 
 use super::DecodeError;
 

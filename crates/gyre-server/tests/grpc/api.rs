@@ -1,0 +1,150 @@
+//! The server API over gRPC.
+
+use bytes::Bytes;
+use serde_json::json;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tonic::{
+    Code, Request, Status,
+    client::Grpc,
+    codec::CompressionEncoding,
+    transport::{Channel, Endpoint},
+};
+
+use crate::{Server, free_port, raw::Raw};
+
+/// A server with the API on a port of its own, and a client of it.
+struct World {
+    _server: Server,
+    http: u16,
+    client: Grpc<Channel>,
+}
+
+impl World {
+    async fn start() -> Self {
+        let (http, grpc) = (free_port(), free_port());
+        let config = json!({
+            "http_server": {"address": "127.0.0.1", "port": http},
+            "grpc_api": {
+                "enabled": true, "address": "127.0.0.1", "port": grpc, "key": "k", "max_receive_message_size": 10_000,
+            },
+            "prometheus": {"enabled": true},
+            "channel": {"without_namespace": {"history_size": 10, "history_ttl": "300s"}},
+        });
+        let server = Server::start(&config, &[http, grpc]).await;
+        let endpoint = Endpoint::from_shared(format!("http://127.0.0.1:{grpc}")).unwrap();
+        Self { _server: server, http, client: Grpc::new(endpoint.connect().await.unwrap()) }
+    }
+
+    /// Calls a method with the key and further metadata.
+    async fn call(
+        &self,
+        method: &str,
+        message: &[u8],
+        metadata: &[(&'static str, &str)],
+    ) -> Result<Bytes, Status> {
+        let mut request = Request::new(Bytes::copy_from_slice(message));
+        for (name, value) in metadata {
+            request.metadata_mut().append(*name, value.parse().unwrap());
+        }
+        let mut client = self.client.clone();
+        client.ready().await.unwrap();
+        let path = format!("/centrifugal.centrifugo.api.CentrifugoApi/{method}");
+        client.unary(request, path.parse().unwrap(), Raw).await.map(|answer| answer.into_inner())
+    }
+
+    async fn ok(&self, method: &str, message: &[u8]) -> Bytes {
+        self.call(method, message, &[("authorization", "apikey k")]).await.unwrap()
+    }
+}
+
+/// What is published by one call is read by another, data that is no JSON included; then the same in a batch.
+///
+/// Spec: centrifugo `internal/apiproto/api.proto`
+#[tokio::test]
+async fn calls_are_operations() {
+    let world = World::start().await;
+    // PublishRequest { channel (1): "c", data (2): ff }
+    let published = world.ok("Publish", b"\x0a\x01c\x12\x01\xff").await;
+    // PublishResponse { result (2): { offset (1): 1, epoch (2): … } }
+    assert_eq!((published[0], &published[2..5]), (0x12, &b"\x08\x01\x12"[..]));
+    let epoch = published.slice(6..);
+    // HistoryRequest { channel (1): "c", limit (2): 9 }
+    let history = world.ok("History", b"\x0a\x01c\x10\x09").await;
+    // HistoryResponse { result (2): { publications (1): [{ data (2): ff, offset (4): 1 }], epoch (2), offset (3): 1 } }
+    let length = epoch.len() as u8;
+    let expected =
+        [&[0x12, 11 + length], &b"\x0a\x05\x12\x01\xff\x20\x01\x12"[..], &[length], &epoch, b"\x18\x01"];
+    assert_eq!(history, expected.concat());
+    // BatchRequest { commands (1): [{ rpc (14): { method (1): "m" } }, { history_remove (12): { channel (1): "c" } }, {}] }
+    let batch = b"\x0a\x05\x72\x03\x0a\x01m\x0a\x05\x62\x03\x0a\x01c\x0a\x00";
+    let not_found = b"\x0a\x0f\x12\x0d\x08\x68\x12\x09not found";
+    assert_eq!(world.ok("Batch", batch).await, [&not_found[..], b"\x0a\x02\x62\x00", not_found].concat());
+    assert_eq!(world.ok("Batch", b"").await, Bytes::new());
+    // InfoResponse { result (2): { nodes (1): [{ uid (1): … }] } }
+    assert_eq!(world.ok("Info", b"").await[0], 0x12);
+}
+
+/// Errors are in the response unless the call or the configuration wants statuses.
+///
+/// Spec: centrifugo `internal/apiproto/errors.go`
+#[tokio::test]
+async fn errors_are_responses_or_statuses() {
+    let world = World::start().await;
+    // PublishResponse { error (1): { code (1): 107, message (2) } }
+    assert_eq!(world.ok("Publish", b"").await, &b"\x0a\x0f\x08\x6b\x12\x0bbad request"[..]);
+    let transport = [("authorization", "apikey k"), ("x-centrifugo-error-mode", "transport")];
+    let status = world.call("Publish", b"", &transport).await.unwrap_err();
+    assert_eq!((status.code(), status.message()), (Code::InvalidArgument, "bad request"));
+    // google.rpc.Status { code (1): 3, message (2), details (3): [{ type_url (1), value (2): Error }] }
+    let kind = b"type.googleapis.com/centrifugal.centrifugo.api.Error";
+    let details =
+        [b"\x08\x03\x12\x0bbad request\x1a\x47\x0a\x34", &kind[..], b"\x12\x0f\x08\x6b\x12\x0bbad request"];
+    assert_eq!(status.details(), details.concat());
+    let unknown = world.call("Publish", b"\x0a\x03x:c\x12\x011", &transport).await.unwrap_err();
+    assert_eq!(unknown.code(), Code::NotFound);
+}
+
+/// What gets no answer has the status that says why: with each way to miss the key, methods of other editions, requests
+/// that are too long or malformed.
+///
+/// Spec: grpc/grpc doc/statuscodes.md
+#[tokio::test]
+async fn refused_calls_have_a_status() {
+    let world = World::start().await;
+    let keys = ["k", "apikey x", "Apikey k", "apikey  k", "apikey", "apikey k k"];
+    for key in keys {
+        let status = world.call("Info", b"", &[("authorization", key)]).await.unwrap_err();
+        assert_eq!((status.code(), status.message()), (Code::Unauthenticated, "unauthenticated"), "{key}");
+    }
+    let only_first = [("authorization", "no"), ("authorization", "apikey k")];
+    assert_eq!(world.call("Info", b"", &only_first).await.unwrap_err().code(), Code::Unauthenticated);
+    let key = [("authorization", "apikey k")];
+    for method in ["Connections", "publish", "Rpc"] {
+        let status = world.call(method, b"", &key).await.unwrap_err();
+        assert_eq!(status.code(), Code::Unimplemented, "{method}");
+    }
+    let large = world.call("Publish", &[0; 10_001], &key).await.unwrap_err();
+    assert_eq!(large.code(), Code::ResourceExhausted);
+    assert_eq!(world.call("Publish", b"\xff", &key).await.unwrap_err().code(), Code::Internal);
+}
+
+/// A compressed request is read; it and a failing one are counted under the door they came through.
+///
+/// Spec: grpc/grpc doc/compression.md
+#[tokio::test]
+async fn compressed_calls_are_read_and_counted() {
+    let mut world = World::start().await;
+    world.client = world.client.clone().send_compressed(CompressionEncoding::Gzip);
+    assert_eq!(world.ok("Presence", b"").await[..6], *b"\x0a\x0f\x08\x6b\x12\x0b");
+    assert_eq!(world.ok("Publish", b"\x0a\x01c\x12\x02{}").await[0], 0x12);
+    let mut tcp = tokio::net::TcpStream::connect(("127.0.0.1", world.http)).await.unwrap();
+    tcp.write_all(b"GET /metrics HTTP/1.1\r\nhost: h\r\nconnection: close\r\n\r\n").await.unwrap();
+    let mut metrics = String::new();
+    tcp.read_to_string(&mut metrics).await.unwrap();
+    for line in [
+        r#"centrifugo_api_command_errors_total{error="107",method="presence",protocol="grpc"} 1"#,
+        r#"centrifugo_api_command_duration_seconds_histogram_count{method="publish",protocol="grpc"} 1"#,
+    ] {
+        assert!(metrics.contains(line), "{line} in {metrics}");
+    }
+}
