@@ -4,6 +4,7 @@
 //! mode's), those over the built-in ones. Reading never touches the process: the environment is handed in, so a reload
 //! is the same call again. All problems are reported at once, each with its key and the fix.
 
+mod channels;
 mod difference;
 pub mod duration;
 mod env;

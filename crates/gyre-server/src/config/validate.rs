@@ -7,7 +7,7 @@ use std::time::Duration;
 use gyre_core::channel::ChannelPattern;
 use regex::Regex;
 
-use super::{Section, Warning, hooks, read::Findings, resolve::catch_up_timeout};
+use super::{Section, Warning, channels::catch_up_timeout, hooks, read::Findings};
 
 /// Checks everything and collects all problems.
 pub(super) fn validate(raw: &Section, findings: &mut Findings) {
