@@ -3,7 +3,10 @@
 mod session;
 
 use bytes::Bytes;
-use gyre_protocol::codec::{Encoding, StreamDecoder};
+use gyre_protocol::{
+    api::{Method, protobuf},
+    codec::{Encoding, StreamDecoder},
+};
 pub use session::session;
 
 /// Bytes of a command at most, in the decoders that are fuzzed.
@@ -14,9 +17,14 @@ pub fn json_commands(data: &[u8]) {
     commands(Encoding::Json, data);
 }
 
-/// Protobuf commands with their lengths, as one frame and as a stream in two pieces.
+/// Protobuf commands with their lengths, as one frame and as a stream in two pieces; the same bytes as requests of the
+/// server API.
 pub fn protobuf_frames(data: &[u8]) {
     commands(Encoding::Protobuf, data);
+    for method in Method::ALL {
+        drop(protobuf::decode_request(*method, data).map(|request| format!("{request:?}")));
+    }
+    drop(protobuf::decode_batch(data).map(|commands| format!("{commands:?}")));
 }
 
 /// WebSocket frames of a client in two pieces, with and without compression.

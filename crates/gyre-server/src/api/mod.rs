@@ -1,4 +1,4 @@
-//! The server API over HTTP, and in [`grpc`] over gRPC: authentication, formats and errors. What a request does is an
+//! The server API over HTTP, and in `grpc` over gRPC: authentication, formats and errors. What a request does is an
 //! operation of the node.
 //!
 //! Spec: centrifugal.dev, "Server API"; centrifugo `internal/api/handler.go`.

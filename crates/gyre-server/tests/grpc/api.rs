@@ -1,7 +1,7 @@
 //! The server API over gRPC.
 
 use bytes::Bytes;
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tonic::{
     Code, Request, Status,
@@ -21,12 +21,19 @@ struct World {
 
 impl World {
     async fn start() -> Self {
+        Self::with(json!({"key": "k"})).await
+    }
+
+    /// A server with these options of the API.
+    async fn with(options: Value) -> Self {
         let (http, grpc) = (free_port(), free_port());
+        let mut api = json!({
+            "enabled": true, "address": "127.0.0.1", "port": grpc, "max_receive_message_size": 10_000,
+        });
+        api.as_object_mut().unwrap().extend(options.as_object().unwrap().clone());
         let config = json!({
             "http_server": {"address": "127.0.0.1", "port": http},
-            "grpc_api": {
-                "enabled": true, "address": "127.0.0.1", "port": grpc, "key": "k", "max_receive_message_size": 10_000,
-            },
+            "grpc_api": api,
             "prometheus": {"enabled": true},
             "channel": {"without_namespace": {"history_size": 10, "history_ttl": "300s"}},
         });
@@ -116,6 +123,7 @@ async fn refused_calls_have_a_status() {
         let status = world.call("Info", b"", &[("authorization", key)]).await.unwrap_err();
         assert_eq!((status.code(), status.message()), (Code::Unauthenticated, "unauthenticated"), "{key}");
     }
+    assert_eq!(world.call("Info", b"", &[]).await.unwrap_err().code(), Code::Unauthenticated);
     let only_first = [("authorization", "no"), ("authorization", "apikey k")];
     assert_eq!(world.call("Info", b"", &only_first).await.unwrap_err().code(), Code::Unauthenticated);
     let key = [("authorization", "apikey k")];
@@ -126,6 +134,23 @@ async fn refused_calls_have_a_status() {
     let large = world.call("Publish", &[0; 10_001], &key).await.unwrap_err();
     assert_eq!(large.code(), Code::ResourceExhausted);
     assert_eq!(world.call("Publish", b"\xff", &key).await.unwrap_err().code(), Code::Internal);
+}
+
+/// Without a key everybody gets in; the configuration can ask for statuses as well. Errors within a batch and within a
+/// broadcast stay where they are.
+///
+/// Spec: centrifugo `internal/apiproto/errors.go`
+#[tokio::test]
+async fn options_are_obeyed() {
+    let world = World::with(json!({"error_mode": "transport"})).await;
+    let status = world.call("RPC", b"\x0a\x01m", &[]).await.unwrap_err();
+    assert_eq!((status.code(), status.message()), (Code::NotFound, "not found"));
+    // BatchRequest { commands (1): [{ rpc (14): {} }] }
+    let batch = world.call("Batch", b"\x0a\x02\x72\x00", &[]).await.unwrap();
+    assert_eq!(batch, &b"\x0a\x11\x12\x0f\x08\x6b\x12\x0bbad request"[..]);
+    // BroadcastRequest { channels (1): [""], data (2): "1" }
+    let broadcast = world.call("Broadcast", b"\x0a\x00\x12\x011", &[]).await.unwrap();
+    assert_eq!(broadcast, &b"\x12\x13\x0a\x11\x0a\x0f\x08\x6b\x12\x0bbad request"[..]);
 }
 
 /// A compressed request is read; it and a failing one are counted under the door they came through.
