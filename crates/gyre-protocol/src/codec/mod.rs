@@ -7,9 +7,34 @@ pub mod json;
 pub mod protobuf;
 mod stream;
 
+use std::borrow::Cow;
+
 use crate::client::{Command, EmulationRequest, Push, Reply};
 
 pub use stream::StreamDecoder;
+
+/// Of entries with equal keys keeps the last, at the place of the first. Takes no more than sorting them would: clients
+/// send whole messages of tiny entries.
+pub(crate) fn last_wins<T>(entries: &mut Vec<(Cow<'_, str>, T)>) {
+    if entries.len() < 2 {
+        return;
+    }
+    let mut order: Vec<usize> = (0..entries.len()).collect();
+    order.sort_by(|a, b| entries[*a].0.cmp(&entries[*b].0));
+    let mut is_kept = vec![true; entries.len()];
+    let mut first = order[0];
+    for at in order.into_iter().skip(1) {
+        if entries[at].0 == entries[first].0 {
+            // The order of equal keys is that in which they came: the last of them stays there.
+            entries.swap(first, at);
+            is_kept[at] = false;
+        } else {
+            first = at;
+        }
+    }
+    let mut is_kept = is_kept.into_iter();
+    entries.retain(|_| is_kept.next().unwrap_or(true));
+}
 
 /// How messages are written on a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -177,6 +202,30 @@ impl<'a> Iterator for FrameCommands<'a> {
                 self.rest = &[];
                 Some(Err(error))
             }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        /// The same as putting each entry in the place of the one with its key: checked against just that.
+        #[test]
+        fn the_last_of_equal_keys_wins(keys in proptest::collection::vec("[a-d]{0,2}", 0..40)) {
+            let mut entries: Vec<_> = keys.iter().map(|key| Cow::from(key.as_str())).zip(0..).collect();
+            let mut expected: Vec<(Cow<'_, str>, i32)> = Vec::new();
+            for (key, value) in entries.clone() {
+                match expected.iter_mut().find(|(known, _)| *known == key) {
+                    Some(known) => known.1 = value,
+                    None => expected.push((key, value)),
+                }
+            }
+            last_wins(&mut entries);
+            prop_assert_eq!(entries, expected);
         }
     }
 }

@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use super::parser::Parser;
 use crate::{
     client::*,
-    codec::{DEPTH_MAX, DecodeError},
+    codec::{DEPTH_MAX, DecodeError, last_wins},
 };
 
 type Read<T> = Result<T, DecodeError>;
@@ -116,15 +116,12 @@ fn map<'a, T>(
     p: &mut Parser<'a>,
     mut value: impl FnMut(&mut Parser<'a>) -> Read<T>,
 ) -> Read<Vec<(Cow<'a, str>, T)>> {
-    let mut entries: Vec<(Cow<'a, str>, T)> = Vec::new();
+    let mut entries = Vec::new();
     p.entries(|p, key| {
-        let value = value(p)?;
-        match entries.iter_mut().find(|(known, _)| *known == key) {
-            Some(known) => known.1 = value,
-            None => entries.push((key, value)),
-        }
+        entries.push((key, value(p)?));
         Ok(())
     })?;
+    last_wins(&mut entries);
     Ok(entries)
 }
 

@@ -2,10 +2,10 @@
 
 use std::borrow::Cow;
 
-use super::wire::{Read, Value, each_field, entry, message, put};
+use super::wire::{Read, Value, each_field, entry, message};
 use crate::{
     client::*,
-    codec::{DEPTH_MAX, DecodeError},
+    codec::{DEPTH_MAX, DecodeError, last_wins},
 };
 
 /// Decodes one command from a message without its length. Unknown fields are skipped; the last of equal fields wins.
@@ -79,18 +79,25 @@ fn read_request<'a>(number: u64, value: Value<'a>) -> Read<Option<(u8, Request<'
 }
 
 fn connect(value: Value<'_>) -> Read<ConnectRequest<'_>> {
+    let mut request = connect_fields(value)?;
+    last_wins(&mut request.subs);
+    last_wins(&mut request.headers);
+    Ok(request)
+}
+
+fn connect_fields(value: Value<'_>) -> Read<ConnectRequest<'_>> {
     message! { value, ConnectRequest<'_>; m, v;
         1 => m.token = v.string()?;
         2 => m.data = v.data()?;
         3 => {
             let (channel, request) = entry(v, subscribe)?;
-            put(&mut m.subs, channel, request.unwrap_or_default());
+            m.subs.push((channel, request.unwrap_or_default()));
         };
         4 => m.name = v.string()?;
         5 => m.version = v.string()?;
         6 => {
             let (key, value) = entry(v, |v| v.string())?;
-            put(&mut m.headers, key, value.unwrap_or_default());
+            m.headers.push((key, value.unwrap_or_default()));
         };
         7 => m.flag = v.varint()? as i64;
     }
