@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use super::{History, Map, Method, Overrides, Publish, Request, Subscribe, Target};
 use crate::{
     client::RawPayload,
-    codec::{DecodeError, json::parser::Parser},
+    codec::{DecodeError, json::parser::Parser, last_wins},
 };
 
 type Read<T> = Result<T, DecodeError>;
@@ -233,15 +233,12 @@ fn strings<'a>(p: &mut Parser<'a>) -> Read<Vec<Cow<'a, str>>> {
 }
 
 fn tags<'a>(p: &mut Parser<'a>) -> Read<Vec<(Cow<'a, str>, Cow<'a, str>)>> {
-    let mut tags: Vec<(Cow<'a, str>, Cow<'a, str>)> = Vec::new();
+    let mut tags = Vec::new();
     p.entries(|p, key| {
-        let value = p.string()?;
-        match tags.iter_mut().find(|(known, _)| *known == key) {
-            Some(known) => known.1 = value,
-            None => tags.push((key, value)),
-        }
+        tags.push((key, p.string()?));
         Ok(())
     })?;
+    last_wins(&mut tags);
     Ok(tags)
 }
 
