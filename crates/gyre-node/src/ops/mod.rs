@@ -4,6 +4,7 @@
 //! Operations that only touch the engine answer with [`Answer`] and may be called on a shard; those that concern
 //! connections ask every shard and have to be waited for.
 
+mod connection_list;
 mod connections;
 mod history;
 mod info;
@@ -19,6 +20,7 @@ use gyre_core::{
     ports::{Answer, EngineError},
 };
 
+pub use connection_list::{ConnectionList, ConnectionPage};
 pub use connections::{DisconnectRequest, RefreshRequest, SubscribeRequest, Target, UnsubscribeRequest};
 pub use history::HistoryPage;
 pub use info::NodeSummary;
