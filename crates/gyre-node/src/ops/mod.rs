@@ -12,6 +12,7 @@ mod map;
 mod presence;
 mod publish;
 mod shared_poll;
+mod tokens;
 
 use std::borrow::Cow;
 

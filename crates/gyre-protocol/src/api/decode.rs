@@ -2,7 +2,9 @@
 
 use std::borrow::Cow;
 
-use super::{Connections, History, Map, Method, Overrides, Publish, Request, Subscribe, Target};
+use super::{
+    Connections, History, InvalidateUserTokens, Map, Method, Overrides, Publish, Request, Subscribe, Target,
+};
 use crate::{
     client::RawPayload,
     codec::{DecodeError, json::parser::Parser, last_wins},
@@ -78,14 +80,12 @@ pub struct LegacyCommand<'a> {
 /// Numbers the legacy format knows, methods of other editions included.
 const LEGACY_NUMBER_MAX: u32 = 39;
 /// Names the legacy format knows and this server has no method for.
-const LEGACY_FOREIGN: [&str; 21] = [
+const LEGACY_FOREIGN: [&str; 19] = [
     "update_user_status",
     "get_user_status",
     "delete_user_status",
     "block_user",
     "unblock_user",
-    "revoke_token",
-    "invalidate_user_tokens",
     "device_register",
     "device_update",
     "device_remove",
@@ -184,6 +184,21 @@ fn request<'a>(p: &mut Parser<'a>, method: Method) -> Read<Request<'a>> {
         Method::MapClear => Request::MapClear(text(p, "channel")?),
         Method::SharedPollPublish => Request::SharedPollPublish(Box::new(map(p)?)),
         Method::Channels => Request::Channels { pattern: text(p, "pattern")? },
+        Method::RevokeToken => {
+            let (mut uid, mut expire_at) = (Cow::Borrowed(""), 0);
+            fields! { p; "uid" => uid, p.string()?; "expire_at" => expire_at, p.integer()?; };
+            Request::RevokeToken { uid, expire_at }
+        }
+        Method::InvalidateUserTokens => {
+            let mut m = InvalidateUserTokens::default();
+            fields! { p;
+                "user" => m.user, p.string()?;
+                "channel" => m.channel, p.string()?;
+                "issued_before" => m.issued_before, p.integer()?;
+                "expire_at" => m.expire_at, p.integer()?;
+            };
+            Request::InvalidateUserTokens(m)
+        }
         Method::Connections => Request::Connections(Box::new(connections(p)?)),
         Method::Rpc => Request::Rpc { method: text(p, "method")? },
         Method::Info => {

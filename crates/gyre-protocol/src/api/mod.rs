@@ -74,6 +74,8 @@ methods! {
     MapClear "map_clear" "MapClear" 38 41;
     SharedPollPublish "shared_poll_publish" "SharedPollPublish" 39 42;
     Connections "connections" "Connections" 14 17;
+    RevokeToken "revoke_token" "RevokeToken" 20 23;
+    InvalidateUserTokens "invalidate_user_tokens" "InvalidateUserTokens" 21 24;
 }
 
 impl Method {
@@ -113,6 +115,8 @@ pub enum Request<'a> {
     MapClear(Cow<'a, str>),
     SharedPollPublish(Box<Map<'a>>),
     Connections(Box<Connections<'a>>),
+    RevokeToken { uid: Cow<'a, str>, expire_at: i64 },
+    InvalidateUserTokens(InvalidateUserTokens<'a>),
 }
 
 impl Request<'_> {
@@ -140,6 +144,8 @@ impl Request<'_> {
             Self::MapClear(_) => Method::MapClear,
             Self::SharedPollPublish(_) => Method::SharedPollPublish,
             Self::Connections(_) => Method::Connections,
+            Self::RevokeToken { .. } => Method::RevokeToken,
+            Self::InvalidateUserTokens(_) => Method::InvalidateUserTokens,
         }
     }
 }
@@ -243,6 +249,16 @@ pub struct Map<'a> {
     pub reverse: bool,
     /// shared_poll_publish.
     pub epoch: Cow<'a, str>,
+}
+
+/// invalidate_user_tokens.
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
+#[expect(missing_docs, reason = "each is the field of that name")]
+pub struct InvalidateUserTokens<'a> {
+    pub user: Cow<'a, str>,
+    pub channel: Cow<'a, str>,
+    pub issued_before: i64,
+    pub expire_at: i64,
 }
 
 /// What a request is answered with. The error table is the server API's own.

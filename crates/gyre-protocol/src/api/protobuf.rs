@@ -7,8 +7,8 @@
 use std::borrow::Cow;
 
 use super::{
-    Connection, Connections, Error, History, Map, Method, Node, Outcome, Overrides, Publish, Request,
-    ResultBody, Subscribe, Target,
+    Connection, Connections, Error, History, InvalidateUserTokens, Map, Method, Node, Outcome, Overrides,
+    Publish, Request, ResultBody, Subscribe, Target,
 };
 use crate::{
     client::{Publication, RawPayload},
@@ -79,6 +79,11 @@ fn request(method: Method, value: Value<'_>) -> Read<Request<'_>> {
         Method::MapClear => Request::MapClear(text(value)?),
         Method::SharedPollPublish => Request::SharedPollPublish(Box::new(shared_poll_publish(value)?)),
         Method::Channels => Request::Channels { pattern: text(value)? },
+        Method::RevokeToken => {
+            let (expire_at, uid) = revoke_token(value)?;
+            Request::RevokeToken { uid, expire_at }
+        }
+        Method::InvalidateUserTokens => Request::InvalidateUserTokens(invalidate_user_tokens(value)?),
         Method::Connections => Request::Connections(Box::new(connections(value)?)),
         Method::Rpc => Request::Rpc { method: text(value)? },
         Method::Info => {
@@ -271,6 +276,19 @@ fn shared_poll_publish(value: Value<'_>) -> Read<Map<'_>> {
         4 => m.b64data = v.string()?;
         5 => m.version = v.varint()?;
         6 => m.epoch = v.string()?;
+    }
+}
+
+fn revoke_token(value: Value<'_>) -> Read<(i64, Cow<'_, str>)> {
+    message! { value, (i64, Cow<'_, str>); m, v; 1 => m.0 = v.varint()? as i64; 2 => m.1 = v.string()?; }
+}
+
+fn invalidate_user_tokens(value: Value<'_>) -> Read<InvalidateUserTokens<'_>> {
+    message! { value, InvalidateUserTokens<'_>; m, v;
+        1 => m.expire_at = v.varint()? as i64;
+        2 => m.user = v.string()?;
+        3 => m.issued_before = v.varint()? as i64;
+        4 => m.channel = v.string()?;
     }
 }
 

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use gyre_protocol::{
     ClientInfo, Payload, PresenceStats, Publication, RawPayload,
     api::{
-        Connection, ConnectionChannel, Connections, Error, History, Map, Method, Node, Outcome, Overrides,
-        Publish, Request, ResultBody, Subscribe, Target,
+        Connection, ConnectionChannel, Connections, Error, History, InvalidateUserTokens, Map, Method, Node,
+        Outcome, Overrides, Publish, Request, ResultBody, Subscribe, Target,
         protobuf::{decode_batch, decode_request, encode_error, encode_reply, encode_response},
     },
     codec::protobuf::wire::Message,
@@ -82,6 +82,18 @@ fn requests_are_decoded_by_their_numbers() {
     is(Method::PresenceStats, b"\x0a\x01c", Request::PresenceStats("c".into()));
     is(Method::Info, b"\x0a\x01c", Request::Info);
     is(Method::Rpc, b"\x0a\x01m\x12\x02{}", Request::Rpc { method: "m".into() });
+    let revoke = Request::RevokeToken { uid: "t".into(), expire_at: 9 };
+    is(Method::RevokeToken, b"\x08\x09\x12\x01t", revoke);
+    is(
+        Method::InvalidateUserTokens,
+        b"\x08\x09\x12\x01u\x18\x07\x22\x01c",
+        Request::InvalidateUserTokens(InvalidateUserTokens {
+            user: "u".into(),
+            channel: "c".into(),
+            issued_before: 7,
+            expire_at: 9,
+        }),
+    );
     is(
         Method::Connections,
         b"\x0a\x01u\x12\x01e\x1a\x00\xa2\x06\x02id\xaa\x06\x01c\xb0\x06\x09\xba\x06\x01p",

@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Instant};
 
 use base64::{Engine, engine::general_purpose::STANDARD};
 use gyre_core::{
-    ports,
+    ports::{self, Revocation, RevokedTokens},
     session::{ServerRefresh, ServerSubscribe},
 };
 use gyre_node::{
@@ -109,6 +109,16 @@ async fn execute(node: &Node, request: Request<'_>) -> Outcome {
         Request::Info => Ok(info(node).await),
         Request::Rpc { method } if method.is_empty() => Err(ApiError::BAD_REQUEST),
         Request::Rpc { .. } => Err(ApiError::METHOD_NOT_FOUND),
+        Request::RevokeToken { uid, expire_at } => {
+            let revocation = Revocation { tokens: RevokedTokens::Id(uid.into()), expire_at };
+            node.revoke(revocation).map(|()| ResultBody::Empty)
+        }
+        Request::InvalidateUserTokens(request) => {
+            let (user, channel, issued_before) =
+                (request.user.into(), request.channel.into(), request.issued_before);
+            let tokens = RevokedTokens::OfUser { user, channel, issued_before };
+            node.revoke(Revocation { tokens, expire_at: request.expire_at }).map(|()| ResultBody::Empty)
+        }
         Request::Connections(request) => connections(node, *request).await,
         Request::Channels { pattern } => node.channels(&pattern).await.map(|channels| {
             let mut channels: Vec<_> = channels.into_iter().collect();

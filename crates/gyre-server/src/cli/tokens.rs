@@ -1,12 +1,15 @@
 //! Making and checking tokens.
 
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::{
+    path::PathBuf,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use clap::Args;
 
 use crate::{
-    auth::{TokenRequest, TokenVerifier},
+    auth::{Signer, TokenRequest, TokenVerifier},
     config::{Resolved, TokenOptions, duration},
 };
 
@@ -22,6 +25,15 @@ pub(super) struct Subject {
     /// Print the token only
     #[arg(short, long)]
     quiet: bool,
+    /// Sign with this private key (PEM) instead of the configured secret
+    #[arg(short = 'k', long, value_name = "FILE")]
+    private_key: Option<PathBuf>,
+    /// HS256, HS384, HS512, RS256, RS384, RS512, ES256, ES384, ES512 or EdDSA; unless given, what fits the key
+    #[arg(short, long)]
+    algorithm: Option<String>,
+    /// Name of the key in the header, as published keys need it
+    #[arg(long)]
+    kid: Option<String>,
 }
 
 /// Makes a token; one for a subscription if it is given a channel. Returns what is printed.
@@ -38,22 +50,23 @@ pub(super) fn generate(
         Some(_) => subscription_options(resolved),
         None => &resolved.connection_token,
     };
-    if options.hmac_secret_key.expose().is_empty() {
-        return Err("no hmac_secret_key is configured, and only HMAC tokens can be made here".into());
-    }
+    let signer = signer(options, subject)?;
     let ttl = match subject.ttl {
         -1 => None,
         seconds => Some(u64::try_from(seconds).map_err(|_| "a ttl is -1 or a number of seconds")?),
     };
     let token = TokenRequest {
-        secret: options.hmac_secret_key.expose(),
+        signer: &signer,
+        key_id: subject.kid.as_deref(),
+        issuer: Some(&*options.issuer).filter(|issuer| !issuer.is_empty()),
+        audience: Some(&*options.audience).filter(|audience| !audience.is_empty()),
         user: &subject.user,
         user_id_claim: Some(&options.user_id_claim),
         channel,
         issued_at: now().as_secs().cast_signed(),
         ttl: ttl.map(Duration::from_secs),
     };
-    let token = token.sign();
+    let token = token.sign().map_err(|error| error.to_string())?;
     if subject.quiet {
         return Ok(token);
     }
@@ -66,7 +79,28 @@ pub(super) fn generate(
         None => "without expiration".to_owned(),
         Some(seconds) => format!("with expiration TTL {}", duration::format(Duration::from_secs(seconds))),
     };
-    Ok(format!("HMAC SHA-256 JWT for {user}{channel} {expiry}:\n{token}\n"))
+    let kind = match signer.algorithm() {
+        "HS256" => "HMAC SHA-256",
+        algorithm => algorithm,
+    };
+    Ok(format!("{kind} JWT for {user}{channel} {expiry}:\n{token}\n"))
+}
+
+/// What signs: a private key, or the secret of the configuration.
+fn signer(options: &TokenOptions, subject: &Subject) -> Result<Signer, String> {
+    let algorithm = subject.algorithm.as_deref();
+    let signer = match &subject.private_key {
+        Some(file) => {
+            let pem =
+                std::fs::read_to_string(file).map_err(|error| format!("{}: {error}", file.display()))?;
+            Signer::with_private_key(&pem, algorithm)
+        }
+        None if options.hmac_secret_key.expose().is_empty() => {
+            return Err("no hmac_secret_key is configured: name a private key with --private-key".into());
+        }
+        None => Signer::with_secret(options.hmac_secret_key.expose(), algorithm),
+    };
+    signer.map_err(|error| error.to_string())
 }
 
 /// Checks a connection token. Returns what is printed.
@@ -147,7 +181,7 @@ mod tests {
     }
 
     fn subject(user: &str, ttl: i64) -> Subject {
-        Subject { user: user.into(), ttl, quiet: true }
+        Subject { user: user.into(), ttl, quiet: true, private_key: None, algorithm: None, kid: None }
     }
 
     /// A token made is a token that passes, for what it was made for and nothing else; without a key, or without a channel
