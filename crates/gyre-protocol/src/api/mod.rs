@@ -45,7 +45,7 @@ macro_rules! methods {
             }
 
             /// The field of a batch's commands and replies.
-            fn field_number(self) -> u64 {
+            pub fn field_number(self) -> u64 {
                 match self { $(Self::$variant => $field,)* }
             }
         }

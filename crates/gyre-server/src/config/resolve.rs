@@ -579,6 +579,7 @@ fn grpc_api(section: &Section) -> GrpcApiOptions {
         key: non_empty(section.text("key")).map(|key| Secret::new(key.into())),
         transport_errors: section.text("error_mode") == "transport",
         message_bytes_max: grpc_message_limit(section),
+        has_reflection: section.bool("reflection"),
     }
 }
 
