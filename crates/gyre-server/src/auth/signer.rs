@@ -18,7 +18,7 @@ pub struct Signer {
 }
 
 enum Key {
-    Hmac(hmac::Key),
+    Hmac(Box<hmac::Key>),
     Rsa(Box<RsaKeyPair>, &'static dyn RsaEncoding),
     Ecdsa(EcdsaKeyPair),
     Ed25519(Box<Ed25519KeyPair>),
@@ -52,7 +52,7 @@ impl Signer {
             [("HS256", hmac::HMAC_SHA256), ("HS384", hmac::HMAC_SHA384), ("HS512", hmac::HMAC_SHA512)];
         let known = known.into_iter().find(|(name, _)| *name == wanted);
         let (algorithm, hash) = known.ok_or_else(|| SignerError::OtherAlgorithm(wanted.into()))?;
-        Ok(Self { algorithm, key: Key::Hmac(hmac::Key::new(hash, secret.as_bytes())) })
+        Ok(Self { algorithm, key: Key::Hmac(Box::new(hmac::Key::new(hash, secret.as_bytes()))) })
     }
 
     /// Signs with a private key in PEM (PKCS#8, or the older forms of RSA and ECDSA). Without `algorithm`, an RSA key signs
