@@ -55,18 +55,9 @@ pub(super) fn generate(
         -1 => None,
         seconds => Some(u64::try_from(seconds).map_err(|_| "a ttl is -1 or a number of seconds")?),
     };
-    let token = TokenRequest {
-        signer: &signer,
-        key_id: subject.kid.as_deref(),
-        issuer: Some(&*options.issuer).filter(|issuer| !issuer.is_empty()),
-        audience: Some(&*options.audience).filter(|audience| !audience.is_empty()),
-        user: &subject.user,
-        user_id_claim: Some(&options.user_id_claim),
-        channel,
-        issued_at: now().as_secs().cast_signed(),
-        ttl: ttl.map(Duration::from_secs),
-    };
-    let token = token.sign().map_err(|error| error.to_string())?;
+    let request = request(options, &signer, &subject.user, channel, ttl.map(Duration::from_secs));
+    let token = TokenRequest { key_id: subject.kid.as_deref(), ..request }.sign();
+    let token = token.map_err(|error| error.to_string())?;
     if subject.quiet {
         return Ok(token);
     }
@@ -101,6 +92,46 @@ fn signer(options: &TokenOptions, subject: &Subject) -> Result<Signer, String> {
         None => Signer::with_secret(options.hmac_secret_key.expose(), algorithm),
     };
     signer.map_err(|error| error.to_string())
+}
+
+/// Makes a token for a user, and a channel if it is for a subscription.
+///
+/// # Errors
+/// If the configuration has no HMAC key.
+pub(super) fn sign(
+    options: &TokenOptions,
+    user: &str,
+    channel: Option<&str>,
+    ttl: Option<Duration>,
+) -> Result<String, String> {
+    let secret = options.hmac_secret_key.expose();
+    if secret.is_empty() {
+        return Err("no hmac_secret_key is configured to sign tokens with".into());
+    }
+    let signer = Signer::with_secret(secret, None).map_err(|error| error.to_string())?;
+    request(options, &signer, user, channel, ttl).sign().map_err(|error| error.to_string())
+}
+
+/// A token that passes the rules of the configuration.
+fn request<'a>(
+    options: &'a TokenOptions,
+    signer: &'a Signer,
+    user: &'a str,
+    channel: Option<&'a str>,
+    ttl: Option<Duration>,
+) -> TokenRequest<'a> {
+    let given = |text: &'a String| Some(&**text).filter(|text| !text.is_empty());
+    TokenRequest {
+        signer,
+        key_id: None,
+        issuer: given(&options.issuer),
+        audience: given(&options.audience),
+        user,
+        user_id_claim: given(&options.user_id_claim),
+        channel,
+        issued_at: now().as_secs().cast_signed(),
+        ttl,
+    }
 }
 
 /// Checks a connection token. Returns what is printed.
