@@ -19,13 +19,15 @@ use gyre_core::{
     rules::{self, Now, Rules},
     session::{ClientId, Session, SessionAddress, SessionOptions},
 };
-use gyre_protocol::{Command, Disconnect, Push, PushBody, codec::Encoding};
+use gyre_protocol::{Command, Disconnect, Push, PushBody, Request, codec::Encoding};
 use hashbrown::HashMap;
 use slab::Slab;
 
 use super::{
     Commands, ConnectionId, ConnectionOptions, Counters, Fed, Flushed, Link, Queue, TransportKind,
-    link::Frame, wheel::Wheel,
+    apps::{App, Apps},
+    link::Frame,
+    wheel::Wheel,
 };
 use crate::{clock, events, mailbox::Message, node::Node, sessions::SessionPlace};
 
@@ -41,6 +43,7 @@ pub(crate) struct ShardState {
     pub(crate) users: HashMap<Arc<str>, Vec<Slot>, foldhash::fast::RandomState>,
     pub(crate) counters: Counters,
     pub(crate) patches: Patches,
+    apps: Apps,
     wheel: Wheel,
     timer_waker: Option<Waker>,
     generation: u32,
@@ -80,6 +83,10 @@ pub(crate) struct Connection {
     idle_waker: Option<Waker>,
     /// What hooks may see of its headers, if anything.
     pub(crate) headers: Option<Arc<ConnectionHeaders>>,
+    /// What the client calls itself.
+    pub(crate) app: Option<Arc<App>>,
+    /// Unix time in milliseconds at which its user was known; 0 until then.
+    pub(crate) connected_at_ms: u64,
 }
 
 /// Whether a peer takes more.
@@ -132,6 +139,7 @@ impl ShardState {
             users: HashMap::default(),
             counters: Counters::default(),
             patches: Patches::default(),
+            apps: Apps::default(),
             wheel: Wheel::new(Instant::now()),
             timer_waker: None,
             generation: 0,
@@ -178,6 +186,8 @@ impl ShardState {
             armed: u64::MAX,
             idle_waker: None,
             headers: options.opening.headers,
+            app: None,
+            connected_at_ms: 0,
         });
         self.counters.accepted[options.transport as usize] += 1;
         let slot = slot as Slot;
@@ -215,6 +225,9 @@ impl ShardState {
             return Fed::Over;
         };
         self.counters.commands += 1;
+        if let Some(Request::Connect(request)) = &command.request {
+            connection.app = self.apps.share(&request.name, &request.version);
+        }
         let cx = rules::Context { now, rules: &self.rules, patches: &self.patches };
         let outcome = connection.session.handle_command(&cx, command);
         self.settle(id.slot, outcome, now);
@@ -530,6 +543,11 @@ impl Connection {
         }
     }
 
+    /// Bytes that wait to be written.
+    pub(crate) fn queued_bytes(&self) -> usize {
+        self.queue.bytes()
+    }
+
     /// Keeps what a connect command said instead of headers.
     pub(crate) fn keep_headers(&mut self, emulated: EmulatedHeaders) {
         Arc::make_mut(self.headers.get_or_insert_default()).emulated = emulated;
@@ -574,6 +592,16 @@ impl Connections {
     /// The connection in that slot, if its session takes inputs.
     pub(crate) fn open_mut(&mut self, slot: Slot) -> Option<&mut Connection> {
         self.slots.get_mut(slot as usize).filter(|connection| connection.phase == Phase::Open)
+    }
+
+    /// Slots there are, empty ones included: the highest number and one.
+    pub(crate) fn slot_count(&self) -> usize {
+        self.slots.capacity()
+    }
+
+    /// The connection in that slot, whatever its phase, to be looked at.
+    pub(crate) fn at(&self, slot: Slot) -> Option<&Connection> {
+        self.slots.get(slot as usize)
     }
 
     /// The connection in that slot, whatever its phase.

@@ -116,6 +116,7 @@ const TOKEN: &[Key] = &[
     key("hmac_previous_secret_key_valid_until", Int, ""),
     key("rsa_public_key", Text, ""),
     key("ecdsa_public_key", Text, ""),
+    about("ed25519_public_key", Text, "", "PEM public key or certificate for EdDSA"),
     about("jwks_public_endpoint", Text, "", "URL of published keys; the other keys do not count then"),
     key("audience", Text, ""),
     key("audience_regex", Text, ""),

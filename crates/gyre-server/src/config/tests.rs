@@ -243,11 +243,11 @@ fn misspelt_keys_are_hinted_at() {
 #[test]
 fn what_is_not_available_is_told() {
     let loaded = load_tree(json!({
-        "grpc_api": {"enabled": true, "reflection": true},
+        "graphite": {"enabled": true},
     }));
     let warnings: Vec<_> = loaded.unwrap().warnings.into_iter().map(|warning| warning.message).collect();
     let keys: Vec<_> = warnings.iter().filter_map(|message| message.split(' ').next()).collect();
-    assert_eq!(keys, ["grpc_api.reflection"]);
+    assert_eq!(keys, ["graphite.enabled"]);
     let streams = load_tree(json!({
         "channel": {
             "namespaces": [

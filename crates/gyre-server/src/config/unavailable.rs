@@ -4,8 +4,7 @@
 use super::{Section, Warning, read::Findings};
 
 /// Switches of what is not there: the object that has each, and the key.
-const SWITCHES: [(&str, &str); 6] = [
-    ("grpc_api", "reflection"),
+const SWITCHES: [(&str, &str); 5] = [
     ("swagger", "enabled"),
     ("debug", "enabled"),
     ("opentelemetry", "enabled"),
