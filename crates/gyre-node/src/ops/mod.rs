@@ -6,6 +6,7 @@
 
 mod connections;
 mod history;
+mod inspect;
 mod info;
 mod map;
 mod presence;
@@ -22,6 +23,7 @@ use gyre_core::{
 pub use connections::{DisconnectRequest, RefreshRequest, SubscribeRequest, Target, UnsubscribeRequest};
 pub use history::HistoryPage;
 pub use info::NodeSummary;
+pub use inspect::{ConnectionFilter, ConnectionView, ConnectionsPage, PlaceInList};
 pub use map::{MapPublishRequest, StatePage, StreamPage};
 pub use publish::PublishRequest;
 
@@ -84,7 +86,7 @@ impl Node {
     ///
     /// # Errors
     /// 107 for no name, 102 for an unknown namespace.
-    fn api_channel(&self, channel: &str) -> Result<std::sync::Arc<ChannelOptions>, ApiError> {
+    pub(crate) fn api_channel(&self, channel: &str) -> Result<std::sync::Arc<ChannelOptions>, ApiError> {
         if channel.is_empty() {
             return Err(ApiError::BAD_REQUEST);
         }

@@ -34,7 +34,7 @@ pub use link::{Commands, ConnectionOptions, Fed, Flushed, Link, OpeningRequest, 
 pub use queue::Queue;
 pub use simulated::SimulatedShard;
 pub use state::ShardSnapshot;
-pub(crate) use state::ShardState;
+pub(crate) use state::{Connection, ShardState};
 
 use crate::{mailbox::Message, node::Node};
 

@@ -27,7 +27,7 @@ use super::{
     Commands, ConnectionId, ConnectionOptions, Counters, Fed, Flushed, Link, Queue, TransportKind,
     link::Frame, wheel::Wheel,
 };
-use crate::{clock, events, mailbox::Message, node::Node, sessions::SessionPlace};
+use crate::{clock, events, mailbox::Message, node::Node, sessions::SessionPlace, trace::UserTaps};
 
 /// One shard's connections, hub and timers.
 pub(crate) struct ShardState {
@@ -41,6 +41,8 @@ pub(crate) struct ShardState {
     pub(crate) users: HashMap<Arc<str>, Vec<Slot>, foldhash::fast::RandomState>,
     pub(crate) counters: Counters,
     pub(crate) patches: Patches,
+    /// Who looks on.
+    pub(crate) taps: UserTaps,
     wheel: Wheel,
     timer_waker: Option<Waker>,
     generation: u32,
@@ -132,6 +134,7 @@ impl ShardState {
             users: HashMap::default(),
             counters: Counters::default(),
             patches: Patches::default(),
+            taps: UserTaps::default(),
             wheel: Wheel::new(Instant::now()),
             timer_waker: None,
             generation: 0,
@@ -215,6 +218,9 @@ impl ShardState {
             return Fed::Over;
         };
         self.counters.commands += 1;
+        if !self.taps.is_empty() {
+            self.taps.command(&connection.session, connection.transport, &command);
+        }
         let cx = rules::Context { now, rules: &self.rules, patches: &self.patches };
         let outcome = connection.session.handle_command(&cx, command);
         self.settle(id.slot, outcome, now);
@@ -328,6 +334,7 @@ impl ShardState {
             *self.counters.closes.entry((connection.transport, disconnect.code)).or_default() += 1;
         }
         events::disconnected(&connection.session, connection.transport, disconnect);
+        self.taps.ended(&connection.session, connection.transport, disconnect);
         self.forget_session(slot, now);
         let Some(connection) = self.connections.slots.get_mut(slot as usize) else { return };
         if [Disconnect::SLOW.code, Disconnect::WRITE_ERROR.code].contains(&disconnect.code) {
@@ -370,6 +377,7 @@ impl ShardState {
         if connection.phase != Phase::Closing {
             connection.phase = Phase::Closing;
             events::disconnected(&connection.session, connection.transport, &Disconnect::CONNECTION_CLOSED);
+            self.taps.ended(&connection.session, connection.transport, &Disconnect::CONNECTION_CLOSED);
             *self.counters.disconnects.entry(Disconnect::CONNECTION_CLOSED.code).or_default() += 1;
             self.forget_session(id.slot, clock::now());
         }
@@ -379,6 +387,9 @@ impl ShardState {
 
     pub(crate) fn begin_shutdown(&mut self) {
         self.is_shutting_down = true;
+        // Whoever looks on is told by the end of it, so that the server need not wait.
+        self.taps.clear();
+        self.node.directory.clear_taps();
         let now = clock::now();
         let slots: Vec<Slot> = self.connections.slots.iter().map(|(slot, _)| slot as Slot).collect();
         for slot in slots {
@@ -530,6 +541,11 @@ impl Connection {
         }
     }
 
+    /// Bytes that wait to be written.
+    pub(crate) fn queued_bytes(&self) -> usize {
+        self.queue.bytes()
+    }
+
     /// Keeps what a connect command said instead of headers.
     pub(crate) fn keep_headers(&mut self, emulated: EmulatedHeaders) {
         Arc::make_mut(self.headers.get_or_insert_default()).emulated = emulated;
@@ -566,6 +582,12 @@ impl Connection {
 }
 
 impl Connections {
+    /// Every connection from that slot on, in the order of slots.
+    pub(crate) fn from_slot(&self, slot: Slot) -> impl Iterator<Item = (Slot, &Connection)> {
+        let from = self.slots.iter().map(|(at, connection)| (at as Slot, connection));
+        from.skip_while(move |(at, _)| *at < slot)
+    }
+
     /// The connection of that id, if it is still the same one.
     pub(crate) fn get_mut(&mut self, id: ConnectionId) -> Option<&mut Connection> {
         self.slots.get_mut(id.slot as usize).filter(|connection| connection.generation == id.generation)
@@ -579,6 +601,11 @@ impl Connections {
     /// The connection in that slot, whatever its phase.
     pub(crate) fn at_mut(&mut self, slot: Slot) -> Option<&mut Connection> {
         self.slots.get_mut(slot as usize)
+    }
+
+    /// The same, to look at.
+    pub(crate) fn at(&self, slot: Slot) -> Option<&Connection> {
+        self.slots.get(slot as usize)
     }
 
     /// Appends a frame to a connection's queue.
