@@ -98,7 +98,7 @@ async function pictures(page, name, views) {
   mkdirSync(PICTURES, { recursive: true });
   for (const [view, hash, words] of views) {
     await show(page, hash, words);
-    await page.waitForTimeout(view === 'overview' || view === 'transports' ? 4500 : 500);
+    await page.waitForTimeout(view === 'overview' || view === 'transports' ? 8500 : 500);
     const width = await page.evaluate(() => document.documentElement.scrollWidth - innerWidth);
     expect(width <= 0, `${name} ${view} is ${width} pixels too wide`);
     await page.screenshot({ path: join(PICTURES, `${name}-${view}.png`) });

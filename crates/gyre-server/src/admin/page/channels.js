@@ -1,7 +1,7 @@
 // Channels with subscribers, and one channel in full.
 import { badge, card, confirm, empty, failure, field, h, heading, json, link, number, table, toast } from './dom.js';
 import { share } from './chart.js';
-import { feed } from './feed.js';
+import { by, feed } from './feed.js';
 import { call, view } from './server.js';
 
 const SHOWN = 500;
@@ -40,7 +40,7 @@ export const channel = {
       heading(name, count),
       h('div', { class: 'grid aside' },
         h('div', { class: 'stack' }, feed({ channel: name }, signal, { title: 'Live messages' }), historyCard(name, history)),
-        h('div', { class: 'stack' }, publishCard(name), presenceCard(name, presence), card('Options', options))));
+        h('div', { class: 'stack' }, publishCard(name), card('Options', options), presenceCard(name, presence))));
     root.querySelector('h1').classList.add('mono');
     loadOptions(name, options, count, go);
   },
@@ -97,9 +97,9 @@ function presenceCard(name, target) {
       const members = Object.values(presence);
       target.replaceChildren(
         h('p', { class: 'muted' }, `${number(members.length)} clients, ${number(new Set(members.map(({ user }) => user)).size)} users`),
-        table('Presence', [['User'], ['Client'], ['Info']], members.slice(0, 200).map((member) => [
+        h('div', { class: 'scroll' }, table('Presence', [['User'], ['Client'], ['Info']], members.slice(0, 200).map((member) => [
           h('a', { href: link.user(member.user ?? '') }, member.user || 'anonymous'), h('span', { class: 'mono' }, (member.client ?? '').slice(0, 8)),
-          h('span', {}, [member.conn_info, member.chan_info].filter((info) => info !== undefined).map((info) => json(info)))]), 'Nobody is here.'));
+          h('span', {}, [member.conn_info, member.chan_info].filter((info) => info !== undefined).map((info) => json(info)))]), 'Nobody is here.')));
     } catch (error) { if (error.status !== 401) target.replaceChildren(error.code === 108 ? empty('Presence is off for this channel.') : failure(error)); }
   };
   load();
@@ -119,7 +119,7 @@ function historyCard(name, target) {
       epoch = page.epoch;
       oldest = page.publications.at(-1)?.offset ?? null;
       top.textContent = `offset ${number(page.offset)} · epoch ${page.epoch}`;
-      const items = page.publications.map(({ offset, data, ...more }) => h('li', {}, badge(`#${offset}`, 'quiet'), h('div', { class: 'feed-data' }, json(data), Object.entries(more).map(([key, value]) => h('div', { class: 'feed-more' }, `${key} `, json(value))))));
+      const items = page.publications.map(({ offset, data, info, ...more }) => h('li', {}, badge(`#${offset}`, 'quiet'), h('div', { class: 'feed-data' }, json(data), info && h('div', { class: 'feed-more' }, by(info)), Object.entries(more).map(([key, value]) => h('div', { class: 'feed-more' }, `${key} `, json(value))))));
       if (isFresh) rows.replaceChildren(...items); else rows.append(...items);
       older.hidden = page.publications.length < PAGE || oldest <= 1;
       target.replaceChildren(rows.children.length ? rows : empty('No publication is kept.'), older);

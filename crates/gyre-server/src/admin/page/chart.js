@@ -2,37 +2,42 @@
 import { h, svg } from './dom.js';
 
 const [WIDTH, HEIGHT] = [600, 150];
+/** Milliseconds a chart shows at least. */
+const LEAST = 60000;
 
 /** The least round number not below a value. */
 function ceiling(value) {
   if (value <= 0) return 1;
   const power = 10 ** Math.floor(Math.log10(value));
-  return [1, 2, 2.5, 5, 10].find((step) => step * power >= value * 1.02) * power;
+  return [1, 2, 2.5, 5, 10, 20].find((step) => step * power >= value * 1.02) * power;
 }
 
 /**
- * A chart of some series: `[{ name, values(samples) → [number | null], format }]`. `update(samples)` draws it anew.
+ * A chart of some series: `[{ name, values(samples) → [number | null], isRare }]`. `update(samples)` draws it anew. Rare series
+ * are shown once they have something to show; `unit` is what round numbers of the scale count.
  */
-export function chart(title, series, { format = String, floor = 0 } = {}) {
+export function chart(title, series, { format = String, floor = 0, unit = 1 } = {}) {
   const lines = series.map((_, i) => svg('path', { class: `line s${i}`, 'vector-effect': 'non-scaling-stroke' }));
   const areas = series.length === 1 ? [svg('path', { class: 'area s0' })] : [];
   const grid = [0.25, 0.5, 0.75].map((y) => svg('line', { class: 'grid', x1: 0, x2: WIDTH, y1: HEIGHT * y, y2: HEIGHT * y, 'vector-effect': 'non-scaling-stroke' }));
   const cursor = svg('line', { class: 'cursor', y1: 0, y2: HEIGHT, visibility: 'hidden', 'vector-effect': 'non-scaling-stroke' });
   const drawing = svg('svg', { viewBox: `0 0 ${WIDTH} ${HEIGHT}`, preserveAspectRatio: 'none', 'aria-hidden': 'true' }, grid, areas, lines, cursor);
-  const [top, middle] = [h('span', { class: 'scale top' }), h('span', { class: 'scale middle' })];
+  const [top, middle, bottom] = ['top', 'middle', 'bottom'].map((place) => h('span', { class: `scale ${place}` }));
   const values = series.map(({ name }, i) => h('span', { class: `legend s${i}` }, h('i', {}), name, ' ', h('b', {}, '–')));
   const when = h('span', { class: 'when' }, 'now');
-  const plot = h('div', { class: 'plot', tabindex: '0', role: 'img', 'aria-label': title }, drawing, top, middle);
+  const plot = h('div', { class: 'plot', tabindex: '0', role: 'img', 'aria-label': title }, drawing, top, middle, bottom);
   const figure = h('figure', { class: 'chart' }, h('figcaption', {}, h('span', { class: 'chart-title' }, title), when), plot, h('div', { class: 'legends' }, values));
 
   let [samples, drawn, at] = [[], [], null];
-  const x = (i) => (drawn[0].length < 2 ? WIDTH : (WIDTH * i) / (drawn[0].length - 1));
+  // By time, the newest at the right; a minute of room at least, so that a line grows instead of being stretched.
+  const span = () => Math.max(LEAST, samples.at(-1).time - samples[0].time);
+  const x = (i) => WIDTH * (1 - (samples.at(-1).time - samples[i].time) / span());
 
   const tell = () => {
     const i = at ?? samples.length - 1;
     drawn.forEach((list, s) => { values[s].querySelector('b').textContent = list[i] === null || list[i] === undefined ? '–' : format(list[i]); });
     const ago = samples.length ? Math.round((samples.at(-1).time - samples[i].time) / 1000) : 0;
-    when.textContent = ago > 0 ? `${ago} s ago` : 'now';
+    when.textContent = at === null ? `last ${samples.length ? Math.round(span() / 1000) : 60} s` : ago > 0 ? `${ago} s ago` : 'now';
     plot.setAttribute('aria-label', `${title}, ${when.textContent}: ${values.map((value) => value.textContent).join(', ')}`);
     cursor.setAttribute('visibility', at === null ? 'hidden' : 'visible');
     if (at !== null) for (const end of ['x1', 'x2']) cursor.setAttribute(end, x(at));
@@ -41,7 +46,9 @@ export function chart(title, series, { format = String, floor = 0 } = {}) {
   const read = (i) => { at = samples.length && i !== null ? Math.max(0, Math.min(samples.length - 1, i)) : null; tell(); };
   plot.addEventListener('pointermove', (event) => {
     const box = plot.getBoundingClientRect();
-    read(Math.round(((event.clientX - box.left) / box.width) * (samples.length - 1)));
+    if (!samples.length) return;
+    const time = samples.at(-1).time - span() * (1 - (event.clientX - box.left) / box.width);
+    read(samples.reduce((best, sample, i) => (Math.abs(sample.time - time) < Math.abs(samples[best].time - time) ? i : best), 0));
   });
   plot.addEventListener('pointerleave', () => read(null));
   plot.addEventListener('blur', () => read(null));
@@ -56,9 +63,12 @@ export function chart(title, series, { format = String, floor = 0 } = {}) {
     update(given) {
       samples = given;
       drawn = series.map((one) => one.values(samples));
-      const most = ceiling(Math.max(floor, ...drawn.flat().map((value) => value ?? 0)));
+      const most = unit * ceiling(Math.max(floor, ...drawn.flat().map((value) => value ?? 0)) / unit);
       const y = (value) => HEIGHT - (HEIGHT * value) / most;
       drawn.forEach((list, s) => {
+        const isShown = !series[s].isRare || list.some((value) => value > 0);
+        values[s].hidden = !isShown;
+        lines[s].setAttribute('visibility', isShown ? 'visible' : 'hidden');
         let path = '';
         list.forEach((value, i) => { if (value !== null) path += `${path && list[i - 1] !== null ? 'L' : 'M'}${x(i).toFixed(1)} ${y(value).toFixed(1)}`; });
         lines[s].setAttribute('d', path);
@@ -69,6 +79,7 @@ export function chart(title, series, { format = String, floor = 0 } = {}) {
       });
       top.textContent = format(most);
       middle.textContent = format(most / 2);
+      bottom.textContent = '0';
       if (at !== null && at >= samples.length) at = null;
       tell();
     },

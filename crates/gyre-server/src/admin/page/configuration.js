@@ -7,6 +7,7 @@ const shown = (value) => (value === '' ? '""' : typeof value === 'string' ? valu
 
 export default {
   title: 'Configuration',
+  short: 'Config',
   mount(root) {
     const search = h('input', { type: 'search', 'data-search': true, placeholder: 'Part of a key, value or explanation', autocomplete: 'off', spellcheck: 'false' });
     const changed = h('input', { type: 'checkbox', checked: true });

@@ -70,7 +70,7 @@ export const badge = (text, kind = '') => h('span', { class: `badge ${kind}` }, 
 export function table(label, columns, rows, nothing = 'Nothing yet.') {
   if (rows.length === 0) return empty(nothing);
   const cell = (content, i) => h('td', { class: columns[i][1], 'data-label': columns[i][0] }, content);
-  return h('div', { class: 'table', tabindex: '0', role: 'region', 'aria-label': label },
+  return h('div', { class: `table ${columns.length > 4 ? 'wide' : ''}`, tabindex: '0', role: 'region', 'aria-label': label },
     h('table', {}, h('thead', {}, h('tr', {}, columns.map(([title, kind]) => h('th', { scope: 'col', class: kind }, title)))),
       h('tbody', {}, rows.map((row) => h('tr', {}, row.map(cell))))));
 }

@@ -1,12 +1,12 @@
 // A list of live events: pause, filter, clear.
-import { badge, clock, h, json, number } from './dom.js';
+import { badge, clock, h, json, link, number } from './dom.js';
 import { CODES, trace } from './server.js';
 
 const KEPT = 300;
 
 function summary(event) {
   const push = event.push;
-  if (push?.pub) return ['publication', 'good', push.pub.offset ? `offset ${push.pub.offset}` : '', push.pub];
+  if (push?.pub) return ['publication', 'good', [push.pub.offset ? `offset ${push.pub.offset} ` : '', by(push.pub.info)], push.pub];
   if (push?.join) return ['join', 'info', push.join.info?.user || 'anonymous', push.join.info];
   if (push?.leave) return ['leave', 'quiet', push.leave.info?.user || 'anonymous', push.leave.info];
   if (push) return [`push ${Object.keys(push).find((name) => name !== 'channel')}`, 'info', push.channel ?? '', push];
@@ -21,11 +21,14 @@ function summary(event) {
   }
 }
 
+/** Who published, if a client did. */
+export const by = (info) => (info ? h('span', {}, 'by ', h('a', { href: link.user(info.user ?? '') }, info.user || 'anonymous'), h('span', { class: 'mono' }, ` ${(info.client ?? '').slice(0, 8)}`)) : '');
+
 function content(detail) {
   if (detail === undefined || detail === null) return null;
   const isPublication = typeof detail === 'object' && 'data' in detail;
   const shown = isPublication ? detail.data : detail;
-  const more = isPublication ? Object.entries(detail).filter(([name]) => !['data', 'offset'].includes(name)) : [];
+  const more = isPublication ? Object.entries(detail).filter(([name]) => !['data', 'offset', 'info'].includes(name)) : [];
   return h('div', { class: 'feed-data' }, json(shown), more.map(([name, value]) => h('div', { class: 'feed-more' }, `${name} `, json(value))));
 }
 

@@ -12,14 +12,14 @@ export default {
       const value = h('dd', {}, '–');
       return { element: h('div', { class: 'tile' }, h('dt', {}, name), value), set: (text) => { value.textContent = text; } };
     };
-    const names = ['Clients', 'Users', 'Channels', 'Subscriptions', 'Messages / s', 'Uptime'];
+    const names = ['Clients', 'Users', 'Channels', 'Subscriptions', 'Messages/s', 'Uptime'];
     const tiles = Object.fromEntries(names.map((name) => [name, tile(name)]));
     const open = (name) => (samples) => samples.map(({ transports }) => transports.find((one) => one.name === name).open);
     const others = (samples) => samples.map(({ transports }) => transports.filter(({ name }) => !SHORT[name]).reduce((sum, one) => sum + one.open, 0));
     const charts = [
-      chart('Open connections', [{ name: 'WebSocket', values: open('websocket') }, { name: 'WebTransport', values: open('webtransport') }, { name: 'other', values: others }], { format: compact, floor: 4 }),
+      chart('Open connections', [{ name: 'WebSocket', values: open('websocket') }, { name: 'WebTransport', values: open('webtransport') }, { name: 'other', values: others, isRare: true }], { format: compact, floor: 4 }),
       chart('Messages per second', [{ name: 'sent', values: (samples) => rates(samples, (s) => s.messages_sent) }, { name: 'commands received', values: (samples) => rates(samples, (s) => s.commands) }], { format: compact, floor: 4 }),
-      chart('Memory', [{ name: 'resident', values: (samples) => samples.map((s) => s.process.memory_bytes) }], { format: bytes }),
+      chart('Memory', [{ name: 'resident', values: (samples) => samples.map((s) => s.process.memory_bytes) }], { format: bytes, unit: 1 << 20 }),
       chart('Processor', [{ name: 'of one core', values: (samples) => rates(samples, (s) => s.process.cpu_seconds === null ? null : s.process.cpu_seconds * 100) }], { format: (value) => `${Math.round(value * 10) / 10} %`, floor: 9 }),
     ];
     const [nodes, transports, ends, refusals, problem] = Array.from({ length: 5 }, () => h('div', {}));

@@ -34,7 +34,9 @@ export default {
       const total = now.transports.reduce((sum, one) => sum + one.open, 0);
       const closedOf = (name) => now.closes.filter(([transport]) => transport === name).reduce((sum, [, , count]) => sum + count, 0);
       used.replaceChildren(table('Connections', [['Transport'], ['Open', 'num'], ['', 'bar'], ['Accepted', 'num'], ['Closed by the server', 'num']],
-        now.transports.map((one) => [one.name, number(one.open), share(one.open, total), number(one.accepted), number(closedOf(one.name))])));
+        now.transports.filter((one) => one.accepted > 0).map((one) => [one.name, number(one.open), share(one.open, total), number(one.accepted), number(closedOf(one.name))]), 'No connection has come yet.'));
+      const unused = now.transports.filter((one) => one.accepted === 0).map((one) => one.name);
+      if (unused.length) used.append(h('p', { class: 'muted' }, `Nothing yet over ${unused.join(', ')}.`));
       const q = now.quic;
       if (!q) return quic.replaceChildren(h('section', { class: 'card' }, empty('HTTP/3 is not served here. With http_server.tls, http_server.http3.enabled and webtransport.enabled it is.')));
       if (!tiles.isConnected) quic.replaceChildren(...parts);
