@@ -98,7 +98,7 @@ async function pictures(page, name, views) {
   mkdirSync(PICTURES, { recursive: true });
   for (const [view, hash, words] of views) {
     await show(page, hash, words);
-    await page.waitForTimeout(view === 'overview' || view === 'transports' ? 8500 : 500);
+    await page.waitForTimeout({ overview: 14000, transports: 3000 }[view] ?? 500);
     const width = await page.evaluate(() => document.documentElement.scrollWidth - innerWidth);
     expect(width <= 0, `${name} ${view} is ${width} pixels too wide`);
     await page.screenshot({ path: join(PICTURES, `${name}-${view}.png`) });
@@ -212,6 +212,7 @@ const tests = {
       const [text, from] = [words[n % words.length], ['ada', 'grace', 'edsger'][n % 3]];
       crowd.publish('chat:lobby', { from, text, n: n++ }).catch(() => {});
       server.api('publish', { channel: 'prices:eur-usd', data: { bid: 1.08 + (n % 7) / 1000, at: n } }).catch(() => {});
+      if (n % 13 === 0) server.api('disconnect', { user: ['radia', 'edsger', 'tim'][n % 3], disconnect: { code: 4000 + (n % 3), reason: 'moved' } }).catch(() => {});
       if (n % 9 === 0) crowd.page.evaluate((i) => { clients[i].disconnect(); clients[i].connect(); }, n % 12).catch(() => {});
     }, 300);
     try {

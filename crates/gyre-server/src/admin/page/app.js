@@ -76,7 +76,7 @@ function frame() {
   const name = h('span', { class: 'node-name' });
   const tool = (label, symbol, onclick) => h('button', { type: 'button', class: 'tool', 'aria-label': label, title: label, onclick }, icon(symbol));
   main = h('main', { id: 'main', tabindex: '-1' });
-  const entry = (id) => h('a', { href: `#/${id}`, 'data-view': id }, icon(id), h('span', {}, VIEWS[id].short ?? VIEWS[id].title));
+  const entry = (id) => h('a', { href: `#/${id}`, 'data-view': id }, icon(id), VIEWS[id].short && h('span', { class: 'short' }, VIEWS[id].short), h('span', { class: VIEWS[id].short ? 'long' : null }, VIEWS[id].title));
   app.replaceChildren(h('div', { class: 'frame' },
     h('header', { class: 'topbar' },
       h('a', { class: 'brand', href: '#/overview', 'aria-label': 'Gyre, overview' }, icon('mark'), h('span', {}, 'Gyre')), name, h('span', { class: 'grow' }),

@@ -3,7 +3,7 @@ import { h, svg } from './dom.js';
 
 const [WIDTH, HEIGHT] = [600, 150];
 /** Milliseconds a chart shows at least. */
-const LEAST = 60000;
+const LEAST = 30000;
 
 /** The least round number not below a value. */
 function ceiling(value) {
@@ -29,7 +29,7 @@ export function chart(title, series, { format = String, floor = 0, unit = 1 } = 
   const figure = h('figure', { class: 'chart' }, h('figcaption', {}, h('span', { class: 'chart-title' }, title), when), plot, h('div', { class: 'legends' }, values));
 
   let [samples, drawn, at] = [[], [], null];
-  // By time, the newest at the right; a minute of room at least, so that a line grows instead of being stretched.
+  // By time, the newest at the right; with some room at least, so that a line grows instead of being stretched.
   const span = () => Math.max(LEAST, samples.at(-1).time - samples[0].time);
   const x = (i) => WIDTH * (1 - (samples.at(-1).time - samples[i].time) / span());
 
@@ -37,7 +37,7 @@ export function chart(title, series, { format = String, floor = 0, unit = 1 } = 
     const i = at ?? samples.length - 1;
     drawn.forEach((list, s) => { values[s].querySelector('b').textContent = list[i] === null || list[i] === undefined ? '–' : format(list[i]); });
     const ago = samples.length ? Math.round((samples.at(-1).time - samples[i].time) / 1000) : 0;
-    when.textContent = at === null ? `last ${samples.length ? Math.round(span() / 1000) : 60} s` : ago > 0 ? `${ago} s ago` : 'now';
+    when.textContent = at === null ? `last ${samples.length ? Math.round(span() / 1000) : 30} s` : ago > 0 ? `${ago} s ago` : 'now';
     plot.setAttribute('aria-label', `${title}, ${when.textContent}: ${values.map((value) => value.textContent).join(', ')}`);
     cursor.setAttribute('visibility', at === null ? 'hidden' : 'visible');
     if (at !== null) for (const end of ['x1', 'x2']) cursor.setAttribute(end, x(at));

@@ -31,7 +31,7 @@ function list(target, filter) {
       rows = from ? [...rows, ...page.connections] : page.connections;
       target.replaceChildren(
         h('p', { class: 'muted' }, `${number(rows.length)}${page.next ? ' and more' : ''} connected`),
-        table('Connections', [['Client'], ['User'], ['Transport'], ['Channels'], ['Waiting', 'num'], ['']], rows.map(row), 'No connection matches.'),
+        table('Connections', [['Client'], ['User'], ['Transport'], ['Channels'], ['Waiting', 'num'], ['', 'num']], rows.map(row), 'No connection matches.'),
         page.next ? h('button', { type: 'button', class: 'quiet', onclick: () => load(page.next) }, 'More') : '');
     } catch (error) { if (error.status !== 401) target.replaceChildren(failure(error)); }
   };
@@ -60,7 +60,7 @@ export const user = {
   mount(root, { name }, signal) {
     const target = h('div', {});
     const shown = name || 'anonymous';
-    const disconnect = h('button', { type: 'button', class: 'danger', onclick: async () => {
+    const disconnect = h('button', { type: 'button', class: 'danger small', onclick: async () => {
       if (!await confirm(`Disconnect every connection of ${shown}?`, 'Disconnect')) return;
       try { await call('disconnect', { user: name }); toast('Disconnected.'); reload(); } catch (error) { toast(error.message, 'bad'); }
     } }, 'Disconnect all');

@@ -7,8 +7,7 @@ const KEPT = 300;
 function summary(event) {
   const push = event.push;
   if (push?.pub) return ['publication', 'good', [push.pub.offset ? `offset ${push.pub.offset} ` : '', by(push.pub.info)], push.pub];
-  if (push?.join) return ['join', 'info', push.join.info?.user || 'anonymous', push.join.info];
-  if (push?.leave) return ['leave', 'quiet', push.leave.info?.user || 'anonymous', push.leave.info];
+  for (const [name, kind] of [['join', 'info'], ['leave', 'quiet']]) if (push?.[name]) return [name, kind, by(push[name].info, ''), about(push[name].info)];
   if (push) return [`push ${Object.keys(push).find((name) => name !== 'channel')}`, 'info', push.channel ?? '', push];
   const code = event.code === undefined ? '' : `${event.code} ${event.reason || CODES[event.code] || ''}`;
   switch (event.type) {
@@ -21,8 +20,14 @@ function summary(event) {
   }
 }
 
+/** What is known of a client besides user and id. */
+function about({ conn_info: connection, chan_info: subscription } = {}) {
+  if (connection === undefined || subscription === undefined) return connection ?? subscription;
+  return { conn_info: connection, chan_info: subscription };
+}
+
 /** Who published, if a client did. */
-export const by = (info) => (info ? h('span', {}, 'by ', h('a', { href: link.user(info.user ?? '') }, info.user || 'anonymous'), h('span', { class: 'mono' }, ` ${(info.client ?? '').slice(0, 8)}`)) : '');
+export const by = (info, word = 'by ') => (info ? h('span', {}, word, h('a', { href: link.user(info.user ?? '') }, info.user || 'anonymous'), h('span', { class: 'mono' }, ` ${(info.client ?? '').slice(0, 8)}`)) : '');
 
 function content(detail) {
   if (detail === undefined || detail === null) return null;

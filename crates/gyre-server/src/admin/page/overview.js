@@ -44,7 +44,7 @@ export default {
       const now = samples.at(-1);
       if (!now) return;
       // All nodes are asked less often: that is a question to each of them.
-      if (turn++ % 5 === 0) askNodes();
+      if (turn++ % 10 === 0) askNodes();
       const rate = rates(samples, (s) => s.messages_sent).at(-1);
       const texts = [compact(now.clients), compact(now.users), compact(now.channels), compact(now.subscriptions), rate === null ? '–' : compact(rate), duration(now.node.uptime)];
       names.forEach((name, i) => tiles[name].set(texts[i]));

@@ -1,9 +1,9 @@
 // What this page asks of the server it came from, and nobody else.
 
 const KEY = 'gyre.token';
-const INTERVAL = 2000;
+const INTERVAL = 1000;
 /** Five minutes of figures are kept for charts. */
-const SAMPLES_MAX = 150;
+const SAMPLES_MAX = 300;
 
 export class ServerError extends Error {
   constructor(message, code, status) {
