@@ -95,7 +95,7 @@ impl ShardState {
                 self.connections.at_mut(slot)?.keep_headers(headers);
                 None
             }
-            Effect::Attach { user } => Some(Outcome::Attached(self.attach(slot, user))),
+            Effect::Attach { user } => Some(Outcome::Attached(self.attach(slot, user, now))),
             Effect::Subscribe { channel, request } => self.subscribe(slot, id, channel, request),
             Effect::Unsubscribe { channel, presence, leave } => {
                 self.unsubscribe(slot, &channel);
@@ -156,9 +156,12 @@ impl ShardState {
     }
 
     /// Registers the connection under its user.
-    fn attach(&mut self, slot: Slot, user: Arc<str>) -> Attached {
+    fn attach(&mut self, slot: Slot, user: Arc<str>, now: Now) -> Attached {
         if !self.node.users.enter(&user, self.rules.limits.user_connection_limit) {
             return Attached::LimitReached;
+        }
+        if let Some(connection) = self.connections.at_mut(slot) {
+            connection.connected_at_ms = now.unix_ms;
         }
         self.users.entry(user).or_default().push(slot);
         Attached::Yes

@@ -128,6 +128,20 @@ impl Node {
         self.directory.mailboxes().len()
     }
 
+    /// Does something on one shard and waits for it; `None` if there is no such shard, or it has ended.
+    pub(crate) async fn on_shard<T: Send + 'static>(
+        &self,
+        shard: usize,
+        work: impl FnOnce(&mut ShardState) -> T + Send + 'static,
+    ) -> Option<T> {
+        let (sender, receiver) = oneshot::channel();
+        self.directory.mailboxes().get(shard)?.run(Box::new(move |shard| {
+            // The asker may have given up; then nobody needs the answer.
+            drop(sender.send(work(shard)));
+        }));
+        receiver.await.ok()
+    }
+
     /// Does something on every shard and waits for all of them. A shard that has ended gives no value.
     pub(crate) async fn on_every_shard<T: Send + 'static>(
         &self,

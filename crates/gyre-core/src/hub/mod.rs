@@ -214,9 +214,10 @@ impl Hub {
     }
 
     /// The connections subscribed to a channel.
-    pub fn subscribers(&self, channel: &str) -> impl Iterator<Item = Slot> {
+    pub fn subscribers(&self, channel: &str) -> impl ExactSizeIterator<Item = Slot> {
         let channel = self.names.get(channel).map(|&index| &self.channels[index as usize]);
-        channel.into_iter().flat_map(|channel| channel.subscribers.iter().map(|subscriber| subscriber.slot))
+        let subscribers = channel.map_or(&[][..], |channel| &channel.subscribers);
+        subscribers.iter().map(|subscriber| subscriber.slot)
     }
 
     /// The channel's name as the shard shares it.

@@ -25,6 +25,7 @@ mod subscribe;
 mod subscription;
 mod timers;
 mod unsubscribe;
+mod view;
 
 use std::{collections::VecDeque, sync::Arc, time::Instant};
 
@@ -35,6 +36,7 @@ use gyre_protocol::{
 
 pub use effect::*;
 pub use identity::ClientId;
+pub use view::ChannelView;
 
 use crate::{channel::ChannelName, hub::Direction, limits::Limits, rules::Context};
 use busy::{Busy, BusyCommand};

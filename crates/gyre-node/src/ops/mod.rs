@@ -4,9 +4,9 @@
 //! Operations that only touch the engine answer with [`Answer`] and may be called on a shard; those that concern
 //! connections ask every shard and have to be waited for.
 
+mod connection_list;
 mod connections;
 mod history;
-mod inspect;
 mod info;
 mod map;
 mod presence;
@@ -20,10 +20,10 @@ use gyre_core::{
     ports::{Answer, EngineError},
 };
 
+pub use connection_list::{ConnectionList, ConnectionPage};
 pub use connections::{DisconnectRequest, RefreshRequest, SubscribeRequest, Target, UnsubscribeRequest};
 pub use history::HistoryPage;
 pub use info::NodeSummary;
-pub use inspect::{ConnectionFilter, ConnectionView, ConnectionsPage, PlaceInList};
 pub use map::{MapPublishRequest, StatePage, StreamPage};
 pub use publish::PublishRequest;
 

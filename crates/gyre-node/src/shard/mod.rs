@@ -5,8 +5,10 @@
 //! woken by the first frame of a turn and runs after the tasks that were ready before it. Coalescing under load comes
 //! from that, with no added delay when idle.
 
+mod apps;
 mod counters;
 mod link;
+mod listing;
 mod queue;
 mod simulated;
 mod state;
@@ -31,10 +33,11 @@ use gyre_protocol::{Command, Disconnect};
 
 pub use counters::Counters;
 pub use link::{Commands, ConnectionOptions, Fed, Flushed, Link, OpeningRequest, TransportKind};
+pub(crate) use listing::{ConnectionFilter, Listed};
 pub use queue::Queue;
 pub use simulated::SimulatedShard;
 pub use state::ShardSnapshot;
-pub(crate) use state::{Connection, ShardState};
+pub(crate) use state::ShardState;
 
 use crate::{mailbox::Message, node::Node};
 

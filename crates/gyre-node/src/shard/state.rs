@@ -19,13 +19,15 @@ use gyre_core::{
     rules::{self, Now, Rules},
     session::{ClientId, Session, SessionAddress, SessionOptions},
 };
-use gyre_protocol::{Command, Disconnect, Push, PushBody, codec::Encoding};
+use gyre_protocol::{Command, Disconnect, Push, PushBody, Request, codec::Encoding};
 use hashbrown::HashMap;
 use slab::Slab;
 
 use super::{
     Commands, ConnectionId, ConnectionOptions, Counters, Fed, Flushed, Link, Queue, TransportKind,
-    link::Frame, wheel::Wheel,
+    apps::{App, Apps},
+    link::Frame,
+    wheel::Wheel,
 };
 use crate::{clock, events, mailbox::Message, node::Node, sessions::SessionPlace, trace::UserTaps};
 
@@ -43,6 +45,7 @@ pub(crate) struct ShardState {
     pub(crate) patches: Patches,
     /// Who looks on.
     pub(crate) taps: UserTaps,
+    apps: Apps,
     wheel: Wheel,
     timer_waker: Option<Waker>,
     generation: u32,
@@ -82,6 +85,10 @@ pub(crate) struct Connection {
     idle_waker: Option<Waker>,
     /// What hooks may see of its headers, if anything.
     pub(crate) headers: Option<Arc<ConnectionHeaders>>,
+    /// What the client calls itself.
+    pub(crate) app: Option<Arc<App>>,
+    /// Unix time in milliseconds at which its user was known; 0 until then.
+    pub(crate) connected_at_ms: u64,
 }
 
 /// Whether a peer takes more.
@@ -135,6 +142,7 @@ impl ShardState {
             counters: Counters::default(),
             patches: Patches::default(),
             taps: UserTaps::default(),
+            apps: Apps::default(),
             wheel: Wheel::new(Instant::now()),
             timer_waker: None,
             generation: 0,
@@ -181,6 +189,8 @@ impl ShardState {
             armed: u64::MAX,
             idle_waker: None,
             headers: options.opening.headers,
+            app: None,
+            connected_at_ms: 0,
         });
         self.counters.accepted[options.transport as usize] += 1;
         let slot = slot as Slot;
@@ -220,6 +230,9 @@ impl ShardState {
         self.counters.commands += 1;
         if !self.taps.is_empty() {
             self.taps.command(&connection.session, connection.transport, &command);
+        }
+        if let Some(Request::Connect(request)) = &command.request {
+            connection.app = self.apps.share(&request.name, &request.version);
         }
         let cx = rules::Context { now, rules: &self.rules, patches: &self.patches };
         let outcome = connection.session.handle_command(&cx, command);
@@ -582,12 +595,6 @@ impl Connection {
 }
 
 impl Connections {
-    /// Every connection from that slot on, in the order of slots.
-    pub(crate) fn from_slot(&self, slot: Slot) -> impl Iterator<Item = (Slot, &Connection)> {
-        let from = self.slots.iter().map(|(at, connection)| (at as Slot, connection));
-        from.skip_while(move |(at, _)| *at < slot)
-    }
-
     /// The connection of that id, if it is still the same one.
     pub(crate) fn get_mut(&mut self, id: ConnectionId) -> Option<&mut Connection> {
         self.slots.get_mut(id.slot as usize).filter(|connection| connection.generation == id.generation)
@@ -598,14 +605,19 @@ impl Connections {
         self.slots.get_mut(slot as usize).filter(|connection| connection.phase == Phase::Open)
     }
 
+    /// Slots there are, empty ones included: the highest number and one.
+    pub(crate) fn slot_count(&self) -> usize {
+        self.slots.capacity()
+    }
+
+    /// The connection in that slot, whatever its phase, to be looked at.
+    pub(crate) fn at(&self, slot: Slot) -> Option<&Connection> {
+        self.slots.get(slot as usize)
+    }
+
     /// The connection in that slot, whatever its phase.
     pub(crate) fn at_mut(&mut self, slot: Slot) -> Option<&mut Connection> {
         self.slots.get_mut(slot as usize)
-    }
-
-    /// The same, to look at.
-    pub(crate) fn at(&self, slot: Slot) -> Option<&Connection> {
-        self.slots.get(slot as usize)
     }
 
     /// Appends a frame to a connection's queue.

@@ -5,6 +5,7 @@
 //!
 //! Spec: centrifugo `internal/apiproto/api.proto`; centrifugal.dev, "Server API walkthrough".
 
+mod connections;
 mod decode;
 mod encode;
 pub mod protobuf;
@@ -13,6 +14,7 @@ use std::{borrow::Cow, sync::Arc};
 
 use crate::client::{ClientInfo, PresenceStats, Publication, RawPayload};
 
+pub use connections::{Connection, ConnectionChannel, Connections};
 pub use decode::{LegacyCommand, decode_batch, decode_legacy, decode_request};
 pub use encode::{encode_broadcast, encode_error, encode_result};
 
@@ -71,6 +73,7 @@ methods! {
     MapStats "map_stats" "MapStats" 37 40;
     MapClear "map_clear" "MapClear" 38 41;
     SharedPollPublish "shared_poll_publish" "SharedPollPublish" 39 42;
+    Connections "connections" "Connections" 14 17;
 }
 
 impl Method {
@@ -109,6 +112,7 @@ pub enum Request<'a> {
     MapStats(Cow<'a, str>),
     MapClear(Cow<'a, str>),
     SharedPollPublish(Box<Map<'a>>),
+    Connections(Box<Connections<'a>>),
 }
 
 impl Request<'_> {
@@ -135,6 +139,7 @@ impl Request<'_> {
             Self::MapStats(_) => Method::MapStats,
             Self::MapClear(_) => Method::MapClear,
             Self::SharedPollPublish(_) => Method::SharedPollPublish,
+            Self::Connections(_) => Method::Connections,
         }
     }
 }
@@ -267,6 +272,7 @@ pub enum ResultBody {
     MapPublish { offset: u64, epoch: String, suppress_reason: Option<&'static str> },
     MapEntries { entries: Vec<Arc<Publication>>, offset: u64, epoch: String, cursor: Box<str> },
     MapStats { num_keys: u32 },
+    Connections { connections: Vec<Connection>, cursor: String },
 }
 
 /// A node, as `info` tells of it.

@@ -3,8 +3,8 @@
 //!
 //! Spec: centrifugo `internal/admin/handlers.go`.
 
+mod channel;
 mod files;
-mod inspect;
 mod page;
 mod state;
 mod trace;
@@ -96,8 +96,6 @@ pub enum AdminEndpoint {
 pub enum View {
     /// Figures of the node.
     State,
-    /// The connections.
-    Connections,
     /// The options of a channel.
     Channel,
     /// The configuration.
@@ -142,7 +140,6 @@ impl Admin {
             "auth" => AdminEndpoint::Auth,
             "api" => AdminEndpoint::Api,
             "state" => AdminEndpoint::View(View::State),
-            "connections" => AdminEndpoint::View(View::Connections),
             "channel" => AdminEndpoint::View(View::Channel),
             "configuration" => AdminEndpoint::View(View::Configuration),
             "trace" => AdminEndpoint::View(View::Trace),
@@ -178,8 +175,7 @@ impl Admin {
     async fn view(&self, view: View, query: &str) -> Response {
         match view {
             View::State => uncached(self.state.document(&self.node, self.quic.as_deref()).await),
-            View::Connections => inspect::connections(&self.node, query).await,
-            View::Channel => inspect::channel(&self.node, query),
+            View::Channel => channel::answer(&self.node, query),
             View::Configuration => uncached(Bytes::clone(&self.configuration.load())),
             View::Trace => trace::answer(&self.node, query).await,
         }

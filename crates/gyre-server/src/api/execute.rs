@@ -10,8 +10,8 @@ use gyre_core::{
 use gyre_node::{
     Node,
     ops::{
-        ApiError, DisconnectRequest, HistoryPage, PublishRequest, RefreshRequest, SubscribeRequest, Target,
-        UnsubscribeRequest,
+        ApiError, ConnectionList, ConnectionPage, DisconnectRequest, HistoryPage, PublishRequest,
+        RefreshRequest, SubscribeRequest, Target, UnsubscribeRequest,
     },
 };
 use gyre_protocol::{
@@ -109,6 +109,7 @@ async fn execute(node: &Node, request: Request<'_>) -> Outcome {
         Request::Info => Ok(info(node).await),
         Request::Rpc { method } if method.is_empty() => Err(ApiError::BAD_REQUEST),
         Request::Rpc { .. } => Err(ApiError::METHOD_NOT_FOUND),
+        Request::Connections(request) => connections(node, *request).await,
         Request::Channels { pattern } => node.channels(&pattern).await.map(|channels| {
             let mut channels: Vec<_> = channels.into_iter().collect();
             channels.sort_unstable();
@@ -227,6 +228,22 @@ async fn history(node: &Node, request: api::History<'_>) -> Operation {
     let history = node.history(&request.channel, page).wait().await?;
     let StreamPosition { offset, epoch } = history.top;
     Ok(ResultBody::History { publications: history.publications, epoch: epoch.as_str().into(), offset })
+}
+
+/// Filters in languages that are not offered are refused: whoever set one would be told of others' connections.
+async fn connections(node: &Node, request: api::Connections<'_>) -> Operation {
+    if !request.expression.is_empty() || request.has_label_filter {
+        return Err(ApiError::NOT_AVAILABLE);
+    }
+    let page = ConnectionPage {
+        user: request.user.into(),
+        client: request.client.into(),
+        channel: request.channel.into(),
+        limit: usize::try_from(request.limit).map_err(|_| ApiError::BAD_REQUEST)?,
+        cursor: request.cursor.into(),
+    };
+    let ConnectionList { connections, cursor } = node.connections(page).await?;
+    Ok(ResultBody::Connections { connections, cursor })
 }
 
 async fn info(node: &Node) -> ResultBody {

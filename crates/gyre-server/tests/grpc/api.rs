@@ -127,7 +127,7 @@ async fn refused_calls_have_a_status() {
     let only_first = [("authorization", "no"), ("authorization", "apikey k")];
     assert_eq!(world.call("Info", b"", &only_first).await.unwrap_err().code(), Code::Unauthenticated);
     let key = [("authorization", "apikey k")];
-    for method in ["Connections", "publish", "Rpc"] {
+    for method in ["BlockUser", "publish", "Rpc"] {
         let status = world.call(method, b"", &key).await.unwrap_err();
         assert_eq!(status.code(), Code::Unimplemented, "{method}");
     }

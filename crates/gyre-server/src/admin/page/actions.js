@@ -19,6 +19,7 @@ const METHODS = {
   history: ['Publications kept', [channel, ['limit', 'int', '10'], ['since', 'json'], ['reverse', 'bool']]],
   history_remove: ['Remove the publications kept', [channel]],
   channels: ['Channels with subscribers', [['pattern', 'text']]],
+  connections: ['Who is connected', [user, client, channel, ['limit', 'int', '10'], ['cursor', 'text']]],
   info: ['The nodes', []],
   rpc: ['Call a method of the server', [['method', 'text'], ['params', 'json']]],
   map_publish: ['Set a key of a map', [channel, key, ['data', 'json', '{"text": "hello"}'], ['score', 'int'], ['key_mode', 'text'], ['tags', 'json']]],

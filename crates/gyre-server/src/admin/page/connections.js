@@ -1,7 +1,7 @@
 // Connections of this node, and what those of one user do.
-import { badge, bytes, card, confirm, empty, failure, field, h, heading, link, number, table, toast } from './dom.js';
+import { badge, bytes, card, confirm, duration, empty, failure, field, h, heading, link, number, table, toast } from './dom.js';
 import { feed } from './feed.js';
-import { call, view } from './server.js';
+import { call } from './server.js';
 
 const CHIPS = 4;
 
@@ -20,19 +20,22 @@ function list(target, filter) {
     h('span', { class: 'mono', title: connection.client }, connection.client.slice(0, 8)),
     h('a', { href: link.user(connection.user) }, connection.user || 'anonymous'),
     h('span', { class: 'nowrap' }, connection.transport, ' ', badge(connection.protocol, 'quiet')),
-    h('span', { class: 'chips' }, connection.channels.slice(0, CHIPS).map((name) => h('a', { class: 'chip mono', href: link.channel(name) }, name)),
+    h('span', { class: 'chips' }, Object.keys(connection.state?.channels ?? {}).sort().slice(0, CHIPS).map((name) => h('a', { class: 'chip mono', href: link.channel(name) }, name)),
       connection.num_channels > CHIPS && h('span', { class: 'muted' }, `and ${number(connection.num_channels - CHIPS)} more`)),
-    bytes(connection.queued_bytes),
+    connection.app_name ? h('span', { class: 'nowrap' }, connection.app_name, connection.app_version && ` ${connection.app_version}`) : '',
+    connection.connected_at_ms ? h('time', { class: 'nowrap', title: new Date(connection.connected_at_ms).toLocaleString() }, duration((Date.now() - connection.connected_at_ms) / 1000)) : '',
+    bytes(connection.queue_bytes),
     h('button', { type: 'button', class: 'quiet small', 'aria-label': `Disconnect ${connection.client.slice(0, 8)}`, onclick: () => disconnect(connection) }, 'Disconnect'),
   ];
   const load = async (from) => {
     try {
-      const page = await view('connections', from ? { ...filter, from } : filter);
-      rows = from ? [...rows, ...page.connections] : page.connections;
+      const page = await call('connections', from ? { ...filter, cursor: from } : filter);
+      const found = Object.entries(page.connections).map(([client, connection]) => ({ user: '', queue_bytes: 0, num_channels: 0, ...connection, client }));
+      rows = from ? [...rows, ...found] : found;
       target.replaceChildren(
-        h('p', { class: 'muted' }, `${number(rows.length)}${page.next ? ' and more' : ''} connected`),
-        table('Connections', [['Client'], ['User'], ['Transport'], ['Channels'], ['Waiting', 'num'], ['', 'num']], rows.map(row), 'No connection matches.'),
-        page.next ? h('button', { type: 'button', class: 'quiet', onclick: () => load(page.next) }, 'More') : '');
+        h('p', { class: 'muted' }, `${number(rows.length)}${page.cursor ? ' and more' : ''} connected`),
+        table('Connections', [['Client'], ['User'], ['Transport'], ['Channels'], ['App'], ['Connected', 'num'], ['Waiting', 'num'], ['', 'num']], rows.map(row), 'No connection matches.'),
+        page.cursor ? h('button', { type: 'button', class: 'quiet', onclick: () => load(page.cursor) }, 'More') : '');
     } catch (error) { if (error.status !== 401) target.replaceChildren(failure(error)); }
   };
   load(null);
@@ -66,6 +69,8 @@ export const user = {
     } }, 'Disconnect all');
     root.append(heading(shown, disconnect), card('Connections', target),
       feed({ user: name }, signal, { title: 'Activity', note: 'Commands, subscriptions and the end of each connection, as they happen. Publications received are seen in their channels.' }));
-    const reload = list(target, { user: name });
+    // The API lists all connections for no user: anonymous ones cannot be asked for alone.
+    const reload = name ? list(target, { user: name }) : () => {};
+    if (!name) target.append(empty('Anonymous connections are among all others in the list of connections.'));
   },
 };

@@ -1,64 +1,17 @@
-//! What the web interface shows of connections and of a channel's options.
+//! What the web interface shows of a channel's options.
 
 use std::time::Duration;
 
-use ::http::StatusCode;
-use gyre_core::channel::{CallRights, ChannelName, ChannelOptions, RecoveryMode, SubscriptionKind};
-use gyre_node::{
-    Node,
-    ops::{ConnectionFilter, ConnectionView, PlaceInList},
-};
-use gyre_transport::http::{Response, status};
+use gyre_core::channel::{CallRights, ChannelOptions, RecoveryMode, SubscriptionKind};
+use gyre_node::Node;
+use gyre_transport::http::Response;
 use serde_json::{Value, json};
 
 use super::{parameter, uncached};
 use crate::config::duration;
 
-/// Connections of one page.
-const PAGE: usize = 100;
-
-/// `user`, `client` and `channel` choose connections, `from` is the `next` of the page before.
-pub(super) async fn connections(node: &Node, query: &str) -> Response {
-    let from = match parameter(query, "from") {
-        None => PlaceInList::default(),
-        Some(from) => match place(&from) {
-            Some(place) => place,
-            None => return status(StatusCode::BAD_REQUEST, "from is not the place of a page\n"),
-        },
-    };
-    let given = |name| parameter(query, name).filter(|value| !value.is_empty());
-    let filter = ConnectionFilter {
-        // The empty user is one as well.
-        user: parameter(query, "user").map(Into::into),
-        client: given("client").map(Into::into),
-        channel: given("channel").map(|channel| ChannelName::new(&channel)),
-    };
-    let page = node.connections(filter, from, PAGE).await;
-    let next = page.next.map(|PlaceInList { shard, slot }| format!("{shard}.{slot}"));
-    let connections: Vec<_> = page.connections.iter().map(connection).collect();
-    uncached(json!({"connections": connections, "next": next}).to_string().into())
-}
-
-fn place(text: &str) -> Option<PlaceInList> {
-    let (shard, slot) = text.split_once('.')?;
-    Some(PlaceInList { shard: shard.parse().ok()?, slot: slot.parse().ok()? })
-}
-
-fn connection(view: &ConnectionView) -> Value {
-    let channels: Vec<&str> = view.channels.iter().map(|channel| &**channel).collect();
-    json!({
-        "client": view.client,
-        "user": &*view.user,
-        "transport": view.transport.name(),
-        "protocol": view.protocol,
-        "queued_bytes": view.queued_bytes,
-        "num_channels": view.channel_count,
-        "channels": channels,
-    })
-}
-
 /// The options in force for a channel.
-pub(super) fn channel(node: &Node, query: &str) -> Response {
+pub(super) fn answer(node: &Node, query: &str) -> Response {
     let channel = parameter(query, "channel").unwrap_or_default();
     let rules = node.rules();
     let namespaces = &rules.namespaces;
