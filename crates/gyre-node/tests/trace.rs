@@ -48,11 +48,8 @@ impl World {
     fn new() -> Self {
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
         let directory = Arc::new(Directory::new(1));
-        let engine = Arc::new(MemoryEngine::new(
-            directory.clone(),
-            Arc::new(Instant::now),
-            Duration::from_secs(60),
-        ));
+        let engine =
+            Arc::new(MemoryEngine::new(directory.clone(), Arc::new(Instant::now), Duration::from_secs(60)));
         let ports = Ports {
             broker: engine.clone(),
             maps: engine.clone(),
@@ -99,7 +96,9 @@ impl World {
     fn publish(&self, channel: &str, text: &str) {
         let data = Payload::json(format!("\"{text}\""));
         let request = PublishRequest { data, ..PublishRequest::default() };
-        let Answer::Ready(published) = self.node.publish(channel, request) else { panic!("answered at once") };
+        let Answer::Ready(published) = self.node.publish(channel, request) else {
+            panic!("answered at once")
+        };
         assert!(published.is_ok());
     }
 
@@ -133,9 +132,7 @@ impl World {
 /// What has been seen so far, in words.
 fn seen(trace: &mut Trace) -> Vec<String> {
     let mut seen = Vec::new();
-    while let Poll::Ready(Some(event)) =
-        pin!(trace.next()).poll(&mut Context::from_waker(Waker::noop()))
-    {
+    while let Poll::Ready(Some(event)) = pin!(trace.next()).poll(&mut Context::from_waker(Waker::noop())) {
         seen.push(match event {
             TraceEvent::Channel(ChannelEvent::Publication(publication)) => {
                 String::from_utf8_lossy(publication.data.bytes()).into_owned()

@@ -172,9 +172,13 @@ impl Router {
                 return json("{}", "application/json");
             }
             if is(&routes.prometheus) {
-                let text =
-                    metrics::render(self.shard.node(), &routes.api_metrics, routes.hooks.metrics(), &routes.quic)
-                        .await;
+                let text = metrics::render(
+                    self.shard.node(),
+                    &routes.api_metrics,
+                    routes.hooks.metrics(),
+                    &routes.quic,
+                )
+                .await;
                 return json(text, "application/openmetrics-text; version=1.0.0; charset=utf-8");
             }
         }

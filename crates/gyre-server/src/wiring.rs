@@ -513,9 +513,10 @@ fn routes(resolved: &Resolved, node: &Arc<Node>, hooks: Hooks, extra: Option<Arc
             prefix,
             served: HttpApi::new(node.clone(), api_options, api_metrics.clone()),
         }),
-        admin: resolved.admin.clone().map(|options| {
-            Arc::new(Admin::new(node.clone(), options, api_metrics.clone(), quic_shown))
-        }),
+        admin: resolved
+            .admin
+            .clone()
+            .map(|options| Arc::new(Admin::new(node.clone(), options, api_metrics.clone(), quic_shown))),
         health: resolved.health.clone(),
         init: resolved.init.clone(),
         prometheus: resolved.prometheus.clone(),

@@ -33,9 +33,9 @@ fn options_view(options: &ChannelOptions) -> Value {
         _ if options.shared_poll.is_some() => "shared_poll",
         _ => "map",
     };
-    let history = options.history.map(|history| {
-        json!({"size": history.size, "ttl": text(history.ttl), "meta_ttl": text(history.meta_ttl)})
-    });
+    let history = options.history.map(
+        |history| json!({"size": history.size, "ttl": text(history.ttl), "meta_ttl": text(history.meta_ttl)}),
+    );
     let by_choice = |forced: bool, allowed: bool| match (forced, allowed) {
         (true, _) => "always",
         (false, true) => "if asked",

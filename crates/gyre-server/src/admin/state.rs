@@ -63,7 +63,10 @@ async fn take(node: &Node, quic: Option<&quic::Statistics>) -> Value {
         for ((transport, code), count) in &counters.closes {
             *closes.entry((transport.name(), *code)).or_default() += count;
         }
-        counters.unsubscribes.iter().for_each(|(code, count)| *unsubscribes.entry(*code).or_default() += count);
+        counters
+            .unsubscribes
+            .iter()
+            .for_each(|(code, count)| *unsubscribes.entry(*code).or_default() += count);
         for ((command, code), count) in &counters.reply_errors {
             *errors.entry((command.name(), *code)).or_default() += count;
         }

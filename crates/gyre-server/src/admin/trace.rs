@@ -97,9 +97,7 @@ fn document(subject: &TraceSubject, event: &TraceEvent) -> String {
             let body = match event {
                 ChannelEvent::Publication(publication)
                 | ChannelEvent::DeltaPublication(publication)
-                | ChannelEvent::DeltaChange { publication, .. } => {
-                    PushBody::Publication(publication.clone())
-                }
+                | ChannelEvent::DeltaChange { publication, .. } => PushBody::Publication(publication.clone()),
                 ChannelEvent::Join(info) => PushBody::Join(info.clone()),
                 ChannelEvent::Leave(info) => PushBody::Leave(info.clone()),
                 ChannelEvent::Lost => return json!({"time": time(), "type": "lost"}).to_string(),
@@ -116,7 +114,9 @@ fn document(subject: &TraceSubject, event: &TraceEvent) -> String {
             fields.insert("type".into(), name.into());
             let text = Value::from(fields).to_string();
             match push {
-                Some((name, value)) => format!("{},\"{name}\":{value}}}", text.strip_suffix('}').unwrap_or_default()),
+                Some((name, value)) => {
+                    format!("{},\"{name}\":{value}}}", text.strip_suffix('}').unwrap_or_default())
+                }
                 None => text,
             }
         }
@@ -125,7 +125,10 @@ fn document(subject: &TraceSubject, event: &TraceEvent) -> String {
 }
 
 /// The name of an activity, and a member with JSON that is written as it is; other members go into `fields`.
-fn describe(activity: &Activity, fields: &mut Map<String, Value>) -> (&'static str, Option<(&'static str, String)>) {
+fn describe(
+    activity: &Activity,
+    fields: &mut Map<String, Value>,
+) -> (&'static str, Option<(&'static str, String)>) {
     let mut put = |name: &str, value: Value| fields.insert(name.into(), value);
     match activity {
         Activity::Connected => ("connected", None),
@@ -179,7 +182,9 @@ fn push_text(push: &Push) -> String {
 fn payload_text(payload: &Payload) -> String {
     let text = std::str::from_utf8(payload.bytes()).ok();
     match (payload.form(), text) {
-        (PayloadForm::JsonLine | PayloadForm::JsonWithLineFeeds, Some(text)) => text.replace(['\n', '\r'], " "),
+        (PayloadForm::JsonLine | PayloadForm::JsonWithLineFeeds, Some(text)) => {
+            text.replace(['\n', '\r'], " ")
+        }
         _ => json!({"base64": STANDARD.encode(payload.bytes())}).to_string(),
     }
 }

@@ -208,12 +208,7 @@ impl Counted {
 }
 
 /// The text of `/metrics`.
-pub async fn render(
-    node: &Node,
-    api: &ApiMetrics,
-    hooks: &HookMetrics,
-    quic: &quic::Statistics,
-) -> String {
+pub async fn render(node: &Node, api: &ApiMetrics, hooks: &HookMetrics, quic: &quic::Statistics) -> String {
     let summary = node.summary().await;
     let mut registry = Registry::with_prefix("centrifugo");
     let gauge = |registry: &mut Registry, name: &str, help: &str, value: usize| {
@@ -273,9 +268,10 @@ fn quic_registry(counts: &quic::Counts) -> Registry {
         family
     };
     let text = |code: &Option<u64>| code.map_or_else(String::new, |code| code.to_string());
-    let closes = counts.closes.iter().map(|((cause, code), count)| {
-        (vec![("cause", (*cause).to_owned()), ("code", text(code))], *count)
-    });
+    let closes = counts
+        .closes
+        .iter()
+        .map(|((cause, code), count)| (vec![("cause", (*cause).to_owned()), ("code", text(code))], *count));
     registry.register("quic_closes", "QUIC connections closed", family(closes.collect()));
     let refused = counts.sessions_refused.iter();
     let refused = refused.map(|(status, count)| (vec![("status", status.to_string())], *count));
