@@ -101,7 +101,7 @@ async function pictures(page, name, views) {
     await page.waitForTimeout({ overview: 14000, transports: 3000 }[view] ?? 500);
     const width = await page.evaluate(() => document.documentElement.scrollWidth - innerWidth);
     expect(width <= 0, `${name} ${view} is ${width} pixels too wide`);
-    await page.screenshot({ path: join(PICTURES, `${name}-${view}.png`) });
+    await page.screenshot({ path: join(PICTURES, `${name}-${view}.png`), fullPage: !name.startsWith('phone') });
   }
 }
 

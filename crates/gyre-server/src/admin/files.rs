@@ -25,7 +25,7 @@ pub(super) enum Files {
     Proxy {
         /// Without a slash at the end.
         address: Box<str>,
-        client: HttpClient,
+        client: Box<HttpClient>,
     },
 }
 
@@ -44,7 +44,7 @@ impl Files {
         let address = options.web_proxy_address.trim_end_matches('/');
         if !address.is_empty() {
             match system_client() {
-                Ok(client) => return Self::Proxy { address: address.into(), client },
+                Ok(client) => return Self::Proxy { address: address.into(), client: client.into() },
                 Err(error) => tracing::error!(%error, "admin.web_proxy_address cannot be used"),
             }
         }
