@@ -18,7 +18,7 @@ use gyre_core::{
 };
 use gyre_engine::memory::MemoryEngine;
 use gyre_node::{
-    Activity, ConnectionId, ConnectionOptions, Directory, Flushed, Link, Node, NodeInfo, OpeningRequest,
+    Activity, ConnectionId, ConnectionOptions, Directory, Fed, Flushed, Link, Node, NodeInfo, OpeningRequest,
     Ports, Queue, SimulatedShard, TRACE_EVENTS_MAX, TRACES_MAX, Trace, TraceError, TraceEvent, TraceSubject,
     TransportKind, ops::PublishRequest,
 };
@@ -124,8 +124,7 @@ impl World {
 
     fn command(&self, id: ConnectionId, command: &str) {
         let command = Encoding::Json.decode_command(command.as_bytes()).unwrap();
-        // Whether the session is busy, over or neither is not the point here.
-        let _ = self.shard.local().command(id, command);
+        assert_eq!(self.shard.local().command(id, command), Fed::Open);
     }
 }
 

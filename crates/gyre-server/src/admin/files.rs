@@ -8,7 +8,7 @@ use gyre_transport::http::{Request, Response, full, status};
 use percent_encoding::percent_decode_str;
 
 use super::AdminOptions;
-use crate::hooks::{HttpClient, system_client};
+use crate::hooks::{CallError, HttpClient, system_client};
 
 /// Bytes of a file at most.
 const FILE_BYTES_MAX: u64 = 32 << 20;
@@ -73,6 +73,7 @@ impl Files {
                 let url = format!("{address}{path}{query}").parse().ok()?;
                 match client.get(url, PROXY_TIMEOUT, FILE_BYTES_MAX as usize).await {
                     Ok(body) => Some(file_response(path, body)),
+                    Err(CallError::Status(code)) => Some(status(code, "")),
                     Err(error) => {
                         tracing::warn!(%error, "admin.web_proxy_address did not answer");
                         Some(status(StatusCode::BAD_GATEWAY, "the web interface did not answer\n"))

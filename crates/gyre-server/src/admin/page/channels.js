@@ -119,7 +119,7 @@ function historyCard(name, target) {
       epoch = page.epoch;
       oldest = page.publications.at(-1)?.offset ?? null;
       top.textContent = `offset ${number(page.offset)} · epoch ${page.epoch}`;
-      const items = page.publications.map(({ offset, data, info, ...more }) => h('li', {}, badge(`#${offset}`, 'quiet'), h('div', { class: 'feed-data' }, json(data), info && h('div', { class: 'feed-more' }, by(info)), Object.entries(more).map(([key, value]) => h('div', { class: 'feed-more' }, `${key} `, json(value))))));
+      const items = page.publications.map(({ offset, data, info, epoch: _, ...more }) => h('li', {}, badge(`#${offset}`, 'quiet'), h('div', { class: 'feed-data' }, json(data), info && h('div', { class: 'feed-more' }, by(info)), Object.entries(more).map(([key, value]) => h('div', { class: 'feed-more' }, `${key} `, json(value))))));
       if (isFresh) rows.replaceChildren(...items); else rows.append(...items);
       older.hidden = page.publications.length < PAGE || oldest <= 1;
       target.replaceChildren(rows.children.length ? rows : empty('No publication is kept.'), older);

@@ -33,7 +33,7 @@ function content(detail) {
   if (detail === undefined || detail === null) return null;
   const isPublication = typeof detail === 'object' && 'data' in detail;
   const shown = isPublication ? detail.data : detail;
-  const more = isPublication ? Object.entries(detail).filter(([name]) => !['data', 'offset', 'info'].includes(name)) : [];
+  const more = isPublication ? Object.entries(detail).filter(([name]) => !['data', 'offset', 'epoch', 'info'].includes(name)) : [];
   return h('div', { class: 'feed-data' }, json(shown), more.map(([name, value]) => h('div', { class: 'feed-more' }, `${name} `, json(value))));
 }
 
