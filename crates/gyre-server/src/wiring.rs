@@ -21,13 +21,14 @@ use gyre_transport::{
     tls::{self, CertificateResolver},
     websocket,
 };
+use serde_json::Value;
 use tokio::{net::TcpListener, runtime::Runtime, sync::watch, task::JoinSet};
 
 use crate::{
     admin::Admin,
     api::{ApiOptions, GrpcApi, GrpcApiOptions, HttpApi},
     auth::{KeyError, TokenAuthenticator, TokenVerifier, TrackKeys, Verifiers},
-    config::{GrpcOptions, Loaded, Pem, Resolved, Section},
+    config::{GrpcOptions, Pem, Resolved},
     hooks::{HookSetupError, Hooks},
     metrics::ApiMetrics,
     rate::RateLimit,
@@ -184,10 +185,10 @@ impl Server {
         Ok(())
     }
 
-    /// Shows operators this configuration; `started` is the one the server was started with.
-    pub fn show_configuration(&self, loaded: &Loaded, started: &Section) {
+    /// Shows operators this configuration, as [`crate::config::shown`] has made it.
+    pub fn show_configuration(&self, shown: Value) {
         if let Some(admin) = &self.admin {
-            admin.show_configuration(loaded, started);
+            admin.show_configuration(&shown);
         }
     }
 

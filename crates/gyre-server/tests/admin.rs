@@ -156,7 +156,8 @@ fn live_views_are_live_and_hold_nobody_up() {
     let id = rustix::process::Pid::from_raw(server.child.id() as i32).unwrap();
     let asked_at = Instant::now();
     rustix::process::kill_process(id, rustix::process::Signal::TERM).unwrap();
-    assert!(server.child.wait().unwrap().success());
+    let status = server.child.wait().unwrap();
+    assert!(status.success(), "{status}");
     assert!(asked_at.elapsed() < LIMIT / 2, "the server waited for {:?}", asked_at.elapsed());
     let mut rest = Vec::new();
     drop(stream.read_to_end(&mut rest));

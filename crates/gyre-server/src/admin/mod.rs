@@ -24,11 +24,11 @@ use gyre_transport::{
     http::{Request, Response, full, read_body, status},
     quic,
 };
+use serde_json::Value;
 
 use self::{files::Files, page::Asset, state::LatestState};
 use crate::{
     api::{ApiOptions, Endpoint, HttpApi},
-    config::{self, Loaded, Section},
     metrics::ApiMetrics,
     rate::RateLimit,
     secret::Secret,
@@ -126,10 +126,9 @@ impl Admin {
         }
     }
 
-    /// Shows this configuration from now on. `started` is what the server was started with.
-    pub fn show_configuration(&self, loaded: &Loaded, started: &Section) {
-        let document = config::shown(loaded, started).to_string();
-        self.configuration.store(Arc::new(document.into()));
+    /// Shows this configuration from now on, as [`crate::config::shown`] has made it.
+    pub fn show_configuration(&self, shown: &Value) {
+        self.configuration.store(Arc::new(shown.to_string().into()));
     }
 
     /// The endpoint of that path; `None` if there is none.

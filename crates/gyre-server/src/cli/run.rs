@@ -146,11 +146,12 @@ fn serve(arguments: &Arguments) -> ExitCode {
         extra: development.as_ref().map(Development::endpoints),
         accepts_both: development.is_some(),
     };
+    let shown = config::shown(&loaded, &loaded.raw);
     let server = match wiring::start(&loaded.resolved, additions, &control) {
         Ok(server) => server,
         Err(error) => return failed(&error.to_string()),
     };
-    server.show_configuration(&loaded, &loaded.raw);
+    server.show_configuration(shown);
     if let Some(development) = development {
         begin_development(development, &server, &control, loaded.resolved.server.port);
     }
@@ -224,7 +225,7 @@ fn reload(server: &Server, sources: &Sources, started: &Section, current: &mut S
                         false => tracing::info!("{change}"),
                     }
                 }
-                server.show_configuration(&loaded, started);
+                server.show_configuration(config::shown(&loaded, started));
                 *current = loaded.raw;
             }
             Err(error) => tracing::error!(%error, "the new configuration cannot be used: the old one stays"),
