@@ -37,6 +37,9 @@ impl ShardState {
             let Some(connection) = self.connections.at_mut(slot) else { return Ok(()) };
             let Some(output) = connection.session.poll_output() else { return Ok(()) };
             self.counters.observe(&output);
+            if !self.taps.is_empty() {
+                self.taps.output(&connection.session, connection.transport, &output);
+            }
             match output {
                 Output::Reply(reply) => self.send(slot, |form| form.reply(&reply).ok()),
                 Output::Push(push) => self.send(slot, |form| form.push(&push).ok()),

@@ -18,6 +18,7 @@ pub mod ops;
 mod polls;
 mod sessions;
 mod shard;
+mod trace;
 mod users;
 
 pub use clock::now;
@@ -29,3 +30,4 @@ pub use shard::{
     Commands, ConnectionId, ConnectionOptions, Counters, Fed, Flushed, Link, LocalShard, OpeningRequest,
     PingTimes, Queue, Setup, ShardSnapshot, SimulatedShard, TransportKind, run_shards,
 };
+pub use trace::{Activity, TRACE_EVENTS_MAX, TRACES_MAX, Trace, TraceError, TraceEvent, TraceSubject};

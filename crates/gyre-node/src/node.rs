@@ -55,6 +55,8 @@ pub struct Node {
     pub(crate) sessions: Sessions,
     /// Connections on all shards, for `client.connection_limit`.
     pub(crate) connections: AtomicUsize,
+    /// How many look on at the moment.
+    pub(crate) traces: AtomicUsize,
     /// Where answers that have to be waited for are waited for.
     pub(crate) control: tokio::runtime::Handle,
     rules: ArcSwap<Rules>,
@@ -89,6 +91,7 @@ impl Node {
             polls,
             sessions: Sessions::default(),
             connections: AtomicUsize::new(0),
+            traces: AtomicUsize::new(0),
             control,
             rules: ArcSwap::from_pointee(rules),
             started: Instant::now(),

@@ -21,6 +21,7 @@ use gyre_transport::{
     tls::{self, CertificateResolver},
     websocket,
 };
+use serde_json::Value;
 use tokio::{net::TcpListener, runtime::Runtime, sync::watch, task::JoinSet};
 
 use crate::{
@@ -45,6 +46,7 @@ pub struct Server {
     pub node: Arc<Node>,
     authenticator: Arc<TokenAuthenticator>,
     hooks: Hooks,
+    admin: Option<Arc<Admin>>,
     resolver: Option<Arc<CertificateResolver>>,
     uni_grpc_resolver: Option<Arc<CertificateResolver>>,
     grpc_api_resolver: Option<Arc<CertificateResolver>>,
@@ -128,6 +130,7 @@ pub fn start(resolved: &Resolved, additions: Additions, control: &Runtime) -> Re
     control.spawn(sweep(engine));
 
     let routes = Arc::new(routes(resolved, &node, hooks.clone(), additions.extra));
+    let admin = routes.admin.clone();
     let (stop, shutdown) = watch::channel(false);
     let h3 = Arc::new(h3_config(resolved));
     let resolver = listeners.resolver.clone();
@@ -146,6 +149,7 @@ pub fn start(resolved: &Resolved, additions: Additions, control: &Runtime) -> Re
         node,
         authenticator,
         hooks,
+        admin,
         resolver,
         uni_grpc_resolver,
         grpc_api_resolver,
@@ -179,6 +183,13 @@ impl Server {
         self.hooks.replace(hooks);
         self.node.set_rules(resolved.rules.clone());
         Ok(())
+    }
+
+    /// Shows operators this configuration, as [`crate::config::shown`] has made it.
+    pub fn show_configuration(&self, shown: Value) {
+        if let Some(admin) = &self.admin {
+            admin.show_configuration(&shown);
+        }
     }
 
     /// Where the certificate is replaced, if the server has TLS.
@@ -463,6 +474,9 @@ fn node_info(resolved: &Resolved) -> NodeInfo {
 
 fn routes(resolved: &Resolved, node: &Arc<Node>, hooks: Hooks, extra: Option<Arc<dyn Extra>>) -> Routes {
     let api_metrics = Arc::<ApiMetrics>::default();
+    let quic = Arc::<quic::Statistics>::default();
+    let has_quic = resolved.server.http3 && resolved.server.tls.is_some();
+    let quic_shown = has_quic.then(|| quic.clone());
     let api = &resolved.api;
     let api_options =
         ApiOptions { key: api.key.clone(), insecure: api.insecure, transport_errors: api.transport_errors };
@@ -500,7 +514,10 @@ fn routes(resolved: &Resolved, node: &Arc<Node>, hooks: Hooks, extra: Option<Arc
             prefix,
             served: HttpApi::new(node.clone(), api_options, api_metrics.clone()),
         }),
-        admin: resolved.admin.clone().map(|options| Admin::new(node.clone(), options, api_metrics.clone())),
+        admin: resolved
+            .admin
+            .clone()
+            .map(|options| Arc::new(Admin::new(node.clone(), options, api_metrics.clone(), quic_shown))),
         health: resolved.health.clone(),
         init: resolved.init.clone(),
         prometheus: resolved.prometheus.clone(),
@@ -509,6 +526,7 @@ fn routes(resolved: &Resolved, node: &Arc<Node>, hooks: Hooks, extra: Option<Arc
         hooks,
         connection_rate: RateLimit::new(resolved.rules.limits.connection_rate_limit, Instant::now()),
         api_metrics,
+        quic,
         extra,
     }
 }

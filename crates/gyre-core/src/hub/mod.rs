@@ -268,6 +268,11 @@ impl Hub {
         self.channels[place.channel as usize].id
     }
 
+    /// The channel of a place.
+    pub fn channel_at(&self, place: Place) -> &ChannelName {
+        &self.channels[place.channel as usize].name
+    }
+
     /// The position the subscriber at that place has reached; `None` without positioning.
     pub fn position_at(&self, place: Place) -> Option<&StreamPosition> {
         match &self.channels[place.channel as usize].subscribers[place.index as usize].gate {

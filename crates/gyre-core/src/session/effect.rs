@@ -430,7 +430,8 @@ pub enum CommandKind {
 }
 
 impl CommandKind {
-    pub(super) fn of(request: &Request<'_>) -> Self {
+    /// The kind of a request.
+    pub fn of(request: &Request<'_>) -> Self {
         match request {
             Request::Connect(_) => Self::Connect,
             Request::Subscribe(_) => Self::Subscribe,

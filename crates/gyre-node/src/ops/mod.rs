@@ -87,7 +87,7 @@ impl Node {
     ///
     /// # Errors
     /// 107 for no name, 102 for an unknown namespace.
-    fn api_channel(&self, channel: &str) -> Result<std::sync::Arc<ChannelOptions>, ApiError> {
+    pub(crate) fn api_channel(&self, channel: &str) -> Result<std::sync::Arc<ChannelOptions>, ApiError> {
         if channel.is_empty() {
             return Err(ApiError::BAD_REQUEST);
         }

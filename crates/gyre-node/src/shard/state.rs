@@ -29,7 +29,7 @@ use super::{
     link::Frame,
     wheel::Wheel,
 };
-use crate::{clock, events, mailbox::Message, node::Node, sessions::SessionPlace};
+use crate::{clock, events, mailbox::Message, node::Node, sessions::SessionPlace, trace::UserTaps};
 
 /// One shard's connections, hub and timers.
 pub(crate) struct ShardState {
@@ -43,6 +43,8 @@ pub(crate) struct ShardState {
     pub(crate) users: HashMap<Arc<str>, Vec<Slot>, foldhash::fast::RandomState>,
     pub(crate) counters: Counters,
     pub(crate) patches: Patches,
+    /// Who looks on.
+    pub(crate) taps: UserTaps,
     apps: Apps,
     wheel: Wheel,
     timer_waker: Option<Waker>,
@@ -139,6 +141,7 @@ impl ShardState {
             users: HashMap::default(),
             counters: Counters::default(),
             patches: Patches::default(),
+            taps: UserTaps::default(),
             apps: Apps::default(),
             wheel: Wheel::new(Instant::now()),
             timer_waker: None,
@@ -225,6 +228,9 @@ impl ShardState {
             return Fed::Over;
         };
         self.counters.commands += 1;
+        if !self.taps.is_empty() {
+            self.taps.command(&connection.session, connection.transport, &command);
+        }
         if let Some(Request::Connect(request)) = &command.request {
             connection.app = self.apps.share(&request.name, &request.version);
         }
@@ -341,6 +347,7 @@ impl ShardState {
             *self.counters.closes.entry((connection.transport, disconnect.code)).or_default() += 1;
         }
         events::disconnected(&connection.session, connection.transport, disconnect);
+        self.taps.ended(&connection.session, connection.transport, disconnect);
         self.forget_session(slot, now);
         let Some(connection) = self.connections.slots.get_mut(slot as usize) else { return };
         if [Disconnect::SLOW.code, Disconnect::WRITE_ERROR.code].contains(&disconnect.code) {
@@ -383,6 +390,7 @@ impl ShardState {
         if connection.phase != Phase::Closing {
             connection.phase = Phase::Closing;
             events::disconnected(&connection.session, connection.transport, &Disconnect::CONNECTION_CLOSED);
+            self.taps.ended(&connection.session, connection.transport, &Disconnect::CONNECTION_CLOSED);
             *self.counters.disconnects.entry(Disconnect::CONNECTION_CLOSED.code).or_default() += 1;
             self.forget_session(id.slot, clock::now());
         }
@@ -392,6 +400,9 @@ impl ShardState {
 
     pub(crate) fn begin_shutdown(&mut self) {
         self.is_shutting_down = true;
+        // Whoever looks on is told by the end of it, so that the server need not wait.
+        self.taps.clear();
+        self.node.directory.clear_taps();
         let now = clock::now();
         let slots: Vec<Slot> = self.connections.slots.iter().map(|(slot, _)| slot as Slot).collect();
         for slot in slots {

@@ -490,6 +490,8 @@ fn admin(admin: &Section) -> Option<AdminOptions> {
         secret: Secret::new(admin.text("secret").into()),
         insecure: admin.bool("insecure"),
         external: admin.bool("external"),
+        web_path: admin.text("web_path").into(),
+        web_proxy_address: admin.text("web_proxy_address").into(),
     })
 }
 

@@ -13,10 +13,6 @@ const SWITCHES: [(&str, &str); 5] = [
 ];
 
 pub(super) fn check(raw: &Section, findings: &mut Findings) {
-    if raw.at("admin").bool("enabled") {
-        let message = "admin.enabled serves login and API; this version has no web interface";
-        findings.warnings.push(Warning::new(message));
-    }
     let mut warn = |path: &str| {
         let message = format!("{path} is accepted, but this version does nothing with it");
         findings.warnings.push(Warning::new(message));
