@@ -25,6 +25,11 @@ pub(super) enum BusyCommand {
         id: u32,
         intent: subscribe::Intent,
     },
+    /// A subscribe with a stream of the application's; its effect names the stream.
+    OpenStream {
+        id: u32,
+        intent: subscribe::Intent,
+    },
     /// A granted subscribe; its subscription has the details.
     Subscribe,
     /// Waits for the subscribe of the same channel; no effect of its own.
@@ -79,6 +84,7 @@ impl BusyCommand {
             | Self::SubRefresh { .. } => true,
             Self::VerifySubscribe { .. }
             | Self::AskSubscribe { .. }
+            | Self::OpenStream { .. }
             | Self::Subscribe
             | Self::AskPublish(_)
             | Self::Publish { .. }
@@ -94,6 +100,7 @@ impl BusyCommand {
             Self::Connect(_) => CommandKind::Connect,
             Self::VerifySubscribe { .. }
             | Self::AskSubscribe { .. }
+            | Self::OpenStream { .. }
             | Self::Subscribe
             | Self::Map(_)
             | Self::JoinPoll { .. } => CommandKind::Subscribe,
@@ -110,7 +117,9 @@ impl BusyCommand {
     /// The channel of a subscribe that is not granted yet.
     fn wanted_channel(&self) -> Option<&ChannelName> {
         match self {
-            Self::VerifySubscribe { intent, .. } | Self::AskSubscribe { intent, .. } => Some(&intent.channel),
+            Self::VerifySubscribe { intent, .. }
+            | Self::AskSubscribe { intent, .. }
+            | Self::OpenStream { intent, .. } => Some(&intent.channel),
             _ => None,
         }
     }

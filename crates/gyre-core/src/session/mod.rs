@@ -20,6 +20,7 @@ mod refresh;
 mod rpc;
 mod server;
 mod shared_poll;
+mod stream;
 mod sub_refresh;
 mod subscribe;
 mod subscription;
@@ -298,6 +299,7 @@ impl Session {
                 self.unsubscribe_held();
                 return Ok(());
             }
+            Outcome::StreamOpened(answer) => return self.stream_opened(cx, effect, answer),
             Outcome::RefreshAnswered(answer) => return self.refresh_answered(cx, effect, answer),
             Outcome::SubRefreshAnswered { channel, answer } => {
                 return self.sub_refresh_answered(cx, effect, &channel, answer);
@@ -399,7 +401,10 @@ impl Session {
             | Output::Refused { .. }
             | Output::Effect(
                 _,
-                Effect::Unsubscribe { .. } | Effect::LeaveMap { .. } | Effect::Untrack { .. },
+                Effect::Unsubscribe { .. }
+                | Effect::LeaveMap { .. }
+                | Effect::Untrack { .. }
+                | Effect::EndStream { .. },
             ) => true,
             Output::Effect(..) | Output::Ping | Output::Activate { .. } | Output::Finish => false,
         });

@@ -161,6 +161,7 @@ impl GrantClaims<'_> {
                 force_recovery: value(overrides.force_recovery),
                 force_positioning: value(overrides.force_positioning),
             },
+            cache_recover: false,
         })
     }
 }

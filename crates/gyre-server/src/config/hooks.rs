@@ -20,12 +20,16 @@ use crate::{
 };
 
 /// Hooks that are configured in their own place, by the place.
-const PLACES: [(&str, &str); 9] = [
+const PLACES: [(&str, &str); 13] = [
     ("connect", "client.proxy.connect"),
     ("refresh", "client.proxy.refresh"),
+    ("disconnect", "client.proxy.disconnect"),
     ("subscribe", "channel.proxy.subscribe"),
     ("publish", "channel.proxy.publish"),
     ("sub_refresh", "channel.proxy.sub_refresh"),
+    ("subscribe_stream", "channel.proxy.subscribe_stream"),
+    ("cache_empty", "channel.proxy.cache_empty"),
+    ("state", "channel.proxy.state"),
     ("map_publish", "channel.proxy.map_publish"),
     ("map_remove", "channel.proxy.map_remove"),
     ("shared_poll_refresh", "channel.proxy.shared_poll_refresh"),
@@ -47,7 +51,8 @@ fn used(raw: &Section) -> BTreeSet<Box<str>> {
     let methods = std::iter::once(rpc.object("without_namespace")).chain(rpc.objects("namespaces"));
     let channel = raw.object("channel");
     let channels = std::iter::once(channel.object("without_namespace")).chain(channel.objects("namespaces"));
-    let connection = ["connect", "refresh"].into_iter().filter_map(|kind| connection_hook(raw, kind));
+    let connection =
+        ["connect", "refresh", "disconnect"].into_iter().filter_map(|kind| connection_hook(raw, kind));
     connection.chain(methods.filter_map(rpc_hook)).chain(channels.flat_map(channel_hooks)).collect()
 }
 
@@ -55,7 +60,7 @@ fn used(raw: &Section) -> BTreeSet<Box<str>> {
 fn channel_hooks(options: &Section) -> Vec<Box<str>> {
     let map = options.object("map");
     let kind = options.text("subscription_type");
-    let kinds = ["subscribe", "publish", "sub_refresh"];
+    let kinds = ["subscribe", "publish", "sub_refresh", "subscribe_stream", "cache_empty", "state"];
     let mut hooks: Vec<_> = kinds.iter().filter_map(|kind| hook_of(options, kind, kind)).collect();
     if matches!(kind, "map" | "map_clients" | "map_users") {
         hooks.extend(hook_of(map, "publish", "map_publish"));
@@ -96,6 +101,8 @@ pub(super) fn hook_rules(raw: &Section) -> HookRules {
     HookRules {
         connect: connection_hook(raw, "connect"),
         refresh: connection_hook(raw, "refresh"),
+        disconnect: connection_hook(raw, "disconnect"),
+        vacated_delay: raw.object("channel").duration("vacated_delay"),
         emulated_headers: emulated.into_iter().collect(),
     }
 }
@@ -127,6 +134,7 @@ fn target(proxy: &Section, path: &str, findings: &mut Findings) -> Option<Target
     Some(Target {
         endpoint: carried.endpoint,
         timeout: proxy.duration("timeout"),
+        concurrency_limit: proxy.size("concurrency_limit"),
         static_headers: carried.static_headers,
         http_headers: names(proxy, path, "http_headers", findings),
         grpc_metadata: names(proxy, path, "grpc_metadata", findings),

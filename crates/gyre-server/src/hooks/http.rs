@@ -21,7 +21,7 @@ const RESPONSE_BYTES_MAX: usize = 16 << 20;
 /// Idle connections kept for each host, as many as the reference keeps.
 const IDLE_PER_HOST: usize = 255;
 /// A connection that is quiet is asked for a sign of life this often, so that one that is gone is noticed.
-const KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(10);
+pub(super) const KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(10);
 /// Redirects followed in one call, as many as the reference follows.
 const REDIRECTS_MAX: usize = 10;
 /// Headers that belong to one request on one connection: never passed on, whatever is configured.
@@ -176,7 +176,7 @@ impl HttpClient {
 }
 
 /// An error with what caused it: the client's own says little.
-fn causes(error: &dyn std::error::Error) -> String {
+pub(super) fn causes(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut source = error.source();
     while let Some(cause) = source {

@@ -24,6 +24,7 @@ pub(super) fn target(endpoint: &str) -> Target {
     Target {
         endpoint: endpoint.parse().unwrap(),
         timeout: Duration::from_secs(1),
+        concurrency_limit: 0,
         static_headers: HeaderMap::new(),
         http_headers: Vec::new(),
         grpc_metadata: Vec::new(),

@@ -59,7 +59,7 @@ pub enum ClientTlsError {
     ServerName,
 }
 
-type Connector = HttpsConnector<HttpConnector>;
+pub(super) type Connector = HttpsConnector<HttpConnector>;
 
 /// Verifies with the authorities of the system.
 ///

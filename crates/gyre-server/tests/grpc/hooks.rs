@@ -1,5 +1,7 @@
 //! Hooks over gRPC.
 
+use std::collections::VecDeque;
+
 use bytes::Bytes;
 use futures_util::{SinkExt, StreamExt};
 use serde_json::{Value, json};
@@ -15,26 +17,36 @@ use crate::{
 };
 
 /// A client in JSON.
-struct Client(WebSocketStream<MaybeTlsStream<TcpStream>>);
+pub(crate) struct Client(WebSocketStream<MaybeTlsStream<TcpStream>>, VecDeque<String>);
 
 impl Client {
-    async fn open(port: u16) -> Self {
+    pub(crate) async fn open(port: u16) -> Self {
         let url = format!("ws://127.0.0.1:{port}/connection/websocket");
-        Self(connect_async(url).await.unwrap().0)
+        Self(connect_async(url).await.unwrap().0, VecDeque::new())
     }
 
-    async fn send(&mut self, command: &Value) {
+    pub(crate) async fn send(&mut self, command: &Value) {
         self.0.send(Message::text(command.to_string())).await.unwrap();
     }
 
-    async fn message(&mut self) -> Message {
+    pub(crate) async fn message(&mut self) -> Message {
         timeout(LIMIT, self.0.next()).await.expect("the server says something").unwrap().unwrap()
     }
 
-    async fn reply(&mut self) -> Value {
-        match self.message().await {
-            Message::Text(text) => serde_json::from_str(&text).unwrap(),
-            other => panic!("{other:?}"),
+    pub(crate) async fn reply(&mut self) -> Value {
+        serde_json::from_str(&self.text().await).unwrap()
+    }
+
+    /// The next line: messages of one turn come in one frame.
+    pub(crate) async fn text(&mut self) -> String {
+        loop {
+            if let Some(line) = self.1.pop_front() {
+                return line;
+            }
+            match self.message().await {
+                Message::Text(text) => self.1.extend(text.lines().map(str::to_owned)),
+                other => panic!("{other:?}"),
+            }
         }
     }
 }
@@ -80,7 +92,7 @@ async fn sessions_are_asked_for() {
     .unwrap();
     request.headers_mut().insert("x-request", "r".parse().unwrap());
     request.headers_mut().insert("x-key", "forged".parse().unwrap());
-    let mut client = Client(connect_async(request).await.unwrap().0);
+    let mut client = Client(connect_async(request).await.unwrap().0, VecDeque::new());
     client
         .send(&json!({"id": 1, "connect": {"data": {"d": 1}, "name": "js", "headers": {"x-frame": "f"}}}))
         .await;
