@@ -158,7 +158,7 @@ async fn read(mut source: Box<dyn StreamSource>, mailbox: Arc<Mailbox>, id: Stre
         let name = channel.clone();
         mailbox.run(Box::new(move |shard| {
             // Whoever waits may have been dropped with the stream.
-            let _ = applied.send(shard.streamed(id, &name, read));
+            applied.send(shard.streamed(id, &name, read)).ok();
         }));
         let Ok(mut keeps_up) = is_applied.await else { return };
         if is_over {
@@ -169,7 +169,7 @@ async fn read(mut source: Box<dyn StreamSource>, mailbox: Arc<Mailbox>, id: Stre
             let (asked, answer) = oneshot::channel();
             mailbox.run(Box::new(move |shard| {
                 // As above.
-                let _ = asked.send(!shard.connections.is_behind(id.0));
+                asked.send(!shard.connections.is_behind(id.0)).ok();
             }));
             let Ok(answer) = answer.await else { return };
             keeps_up = answer;

@@ -2,7 +2,7 @@
 //!
 //! Spec: configuration `proxies`, `client.proxy.*`, `channel.proxy.*`, `rpc.*`.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, path::Path, sync::Arc};
 
 use base64::{Engine, engine::general_purpose::STANDARD};
 use gyre_core::{
@@ -133,6 +133,7 @@ fn target(proxy: &Section, path: &str, findings: &mut Findings) -> Option<Target
     };
     Some(Target {
         endpoint: carried.endpoint,
+        socket: carried.socket,
         timeout: proxy.duration("timeout"),
         concurrency_limit: proxy.size("concurrency_limit"),
         static_headers: carried.static_headers,
@@ -149,6 +150,7 @@ fn target(proxy: &Section, path: &str, findings: &mut Findings) -> Option<Target
 /// What is configured for one protocol.
 struct Carried {
     endpoint: Uri,
+    socket: Option<Arc<Path>>,
     static_headers: HeaderMap,
     tls: Option<ClientTls>,
     protocol: Protocol,
@@ -165,6 +167,7 @@ fn http(endpoint: &str, http: &Section, path: &str, findings: &mut Findings) -> 
     }
     Some(Carried {
         endpoint,
+        socket: None,
         static_headers,
         tls: client_tls(http.object("tls"), &format!("{path}.http.tls"), findings),
         protocol: Protocol::Http {
@@ -176,10 +179,15 @@ fn http(endpoint: &str, http: &Section, path: &str, findings: &mut Findings) -> 
 fn grpc(endpoint: &str, grpc: &Section, path: &str, findings: &mut Findings) -> Option<Carried> {
     let tls = client_tls(grpc.object("tls"), &format!("{path}.grpc.tls"), findings);
     let scheme = if tls.is_some() { "https" } else { "http" };
-    let host = endpoint.strip_prefix("grpc://").unwrap_or(endpoint).trim_end_matches('/');
+    let socket = unix_socket(endpoint);
+    let host = match &socket {
+        // A host must be named to the backend; gRPC names this one.
+        Some(_) => "localhost:80",
+        None => host_and_port(endpoint),
+    };
     let uri = format!("{scheme}://{host}").parse::<Uri>().ok();
     let Some(endpoint) = uri.filter(|uri| uri.port_u16().is_some() && matches!(uri.path(), "" | "/")) else {
-        let fix = "write grpc://host:port, or a URL with http:// or https://";
+        let fix = "write grpc://host:port, unix:/path, or a URL with http:// or https://";
         findings.problem(&format!("{path}.endpoint"), "is neither host and port nor a URL of HTTP", fix);
         return None;
     };
@@ -198,10 +206,27 @@ fn grpc(endpoint: &str, grpc: &Section, path: &str, findings: &mut Findings) -> 
     };
     Some(Carried {
         endpoint,
+        socket,
         static_headers: headers(grpc, "static_metadata", &format!("{path}.grpc"), findings),
         tls,
         protocol: Protocol::Grpc { credentials, compresses: grpc.bool("compression") },
     })
+}
+
+/// The path in the name of a unix socket.
+///
+/// Spec: grpc/grpc doc/naming.md
+fn unix_socket(endpoint: &str) -> Option<Arc<Path>> {
+    let path = endpoint.strip_prefix("unix://").or_else(|| endpoint.strip_prefix("unix:"))?;
+    (!path.is_empty()).then(|| Path::new(path).into())
+}
+
+/// Host and port in a name of gRPC, whose host the system looks up.
+///
+/// Spec: grpc/grpc doc/naming.md
+fn host_and_port(endpoint: &str) -> &str {
+    let schemes = ["grpc://", "dns:///", "dns:", "passthrough:///", "ipv4:", "ipv6:"];
+    schemes.iter().find_map(|scheme| endpoint.strip_prefix(scheme)).unwrap_or(endpoint).trim_end_matches('/')
 }
 
 /// True for an endpoint that is called over HTTP; any other is called over gRPC.

@@ -92,7 +92,7 @@ macro_rules! proxy {
     ($($first:expr),*) => {
         &[
             $($first,)*
-            about("endpoint", Text, "", "the backend: http://, https:// or grpc://host:port"),
+            about("endpoint", Text, "", "the backend: http://, https://, grpc://host:port or unix:/path"),
             about("timeout", Duration, "1s", "of a whole call"),
             about("concurrency_limit", Int, "", "calls under way, and open subscription streams; 0 for 4096 and 65536"),
             about("http_headers", List, "", "headers of the client's request that are passed on"),

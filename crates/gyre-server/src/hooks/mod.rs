@@ -8,6 +8,7 @@
 
 mod cache_misses;
 mod connect;
+mod dial;
 mod events;
 mod grant;
 mod grpc;
@@ -25,6 +26,7 @@ mod tls;
 
 use std::{
     collections::HashMap,
+    path::Path,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -38,7 +40,7 @@ use tokio::{sync::Semaphore, time::timeout};
 
 pub(crate) use self::http::HttpClient;
 use self::message::{Failure, Fields, GrpcCall, Question, Reply, Unusable};
-use self::{cache_misses::CacheMisses, stream::StreamClients, tls::Version};
+use self::{cache_misses::CacheMisses, dial::Dialer, stream::StreamClients, tls::Version};
 pub use self::{
     http::CallError,
     tls::{ClientTls, ClientTlsError},
@@ -56,6 +58,8 @@ const CALLS_MAX: usize = 4096;
 pub struct Target {
     /// `endpoint`, with scheme `http` or `https`; over gRPC it says whether there is TLS, and has no path.
     pub endpoint: Uri,
+    /// `endpoint`, if it names the path of a unix socket; over gRPC only.
+    pub socket: Option<Arc<Path>>,
     /// `timeout`: from the first byte sent to the last one received.
     pub timeout: Duration,
     /// `concurrency_limit`: calls under way at the same time, and open subscription streams; 0 for the default.
@@ -298,13 +302,15 @@ impl Table {
             let mut streams = None;
             let client = match (&target.protocol, &target.tls) {
                 (Protocol::Http { .. }, None) => client.clone(),
-                (Protocol::Http { .. }, Some(settings)) => {
-                    HttpClient::new(tls::configured(settings, Version::Http1).map_err(unusable)?)
-                }
+                (Protocol::Http { .. }, Some(settings)) => HttpClient::new(
+                    tls::configured(settings, Version::Http1, Dialer::tcp()).map_err(unusable)?,
+                ),
                 // Without TLS no authority is asked for anything.
                 (Protocol::Grpc { .. }, settings) => {
                     let settings = settings.clone().unwrap_or_else(ClientTls::trusting_nobody);
-                    let connector = tls::configured(&settings, Version::Http2).map_err(unusable)?;
+                    let connector =
+                        tls::configured(&settings, Version::Http2, Dialer::of(target.socket.as_ref()))
+                            .map_err(unusable)?;
                     streams = Some(StreamClients::new(connector.clone(), target.concurrency_limit));
                     HttpClient::http2(connector)
                 }

@@ -99,20 +99,36 @@ impl Backend {
     pub(crate) async fn start(tls: Option<TlsAcceptor>) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let port = listener.local_addr().unwrap().port();
-        let ((to_calls, calls), (to_streams, streams)) = (mpsc::channel(16), mpsc::channel(16));
-        let sender = Test { calls: to_calls, streams: to_streams };
+        let (test, backend) = Self::new(port);
         tokio::spawn(async move {
             while let Ok((socket, _)) = listener.accept().await {
-                let (sender, tls) = (sender.clone(), tls.clone());
+                let (test, tls) = (test.clone(), tls.clone());
                 tokio::spawn(async move {
                     match tls {
-                        None => serve(socket, sender).await,
-                        Some(tls) => serve(tls.accept(socket).await.unwrap(), sender).await,
+                        None => serve(socket, test).await,
+                        Some(tls) => serve(tls.accept(socket).await.unwrap(), test).await,
                     }
                 });
             }
         });
-        Self { port, calls, streams }
+        backend
+    }
+
+    /// At a path instead of a port.
+    pub(crate) fn at(path: &std::path::Path) -> Self {
+        let listener = tokio::net::UnixListener::bind(path).unwrap();
+        let (test, backend) = Self::new(0);
+        tokio::spawn(async move {
+            while let Ok((socket, _)) = listener.accept().await {
+                tokio::spawn(serve(socket, test.clone()));
+            }
+        });
+        backend
+    }
+
+    fn new(port: u16) -> (Test, Self) {
+        let ((to_calls, calls), (to_streams, streams)) = (mpsc::channel(16), mpsc::channel(16));
+        (Test { calls: to_calls, streams: to_streams }, Self { port, calls, streams })
     }
 
     /// The next stream.

@@ -235,3 +235,28 @@ async fn metadata_is_passed_on() {
     // Push { connect (10): … }
     assert_eq!(timeout(LIMIT, stream).await.unwrap().unwrap().unwrap()[0], 0x52);
 }
+
+/// A backend is found under the names that gRPC has for it: a unix socket, a host that is looked up.
+///
+/// Spec: grpc/grpc doc/naming.md
+#[tokio::test]
+async fn backends_have_names() {
+    let path = std::env::temp_dir().join(format!("gyre-grpc-{}.sock", std::process::id()));
+    let mut local = Backend::at(&path);
+    let mut remote = Backend::start(None).await;
+    let names = [
+        format!("unix:{}", path.display()),
+        format!("unix://{}", path.display()),
+        format!("dns:///localhost:{}", remote.port),
+        format!("passthrough:///127.0.0.1:{}", remote.port),
+    ];
+    for name in names {
+        let (_server, port) = start(json!({"endpoint": name, "timeout": "60s"}), json!({})).await;
+        let mut client = Client::open(port).await;
+        client.send(&json!({"id": 1, "connect": {}})).await;
+        let backend = if name.starts_with("unix") { &mut local } else { &mut remote };
+        backend.call("Connect").await.answer(Ok(USER_42));
+        assert!(client.reply().await["connect"]["client"].is_string(), "{name}");
+    }
+    std::fs::remove_file(path).unwrap();
+}
