@@ -28,16 +28,17 @@ pub(crate) type StreamId = (ConnectionId, EffectId);
 
 /// An open stream. Dropping it ends the stream.
 pub(crate) struct StreamLink {
-    /// Until the subscription is made.
+    /// Until the subscription is made, once the stream is open.
     source: Option<Box<dyn StreamSource>>,
     sink: Option<Arc<dyn StreamSink>>,
-    reader: Option<AbortHandle>,
+    /// What opens it, then what reads it.
+    task: Option<AbortHandle>,
 }
 
 impl Drop for StreamLink {
     fn drop(&mut self) {
-        if let Some(reader) = &self.reader {
-            reader.abort();
+        if let Some(task) = &self.task {
+            task.abort();
         }
     }
 }
@@ -58,9 +59,10 @@ impl ShardState {
         };
         let connection = self.connection_id(slot)?;
         let mailbox = self.node.directory.mailboxes()[self.index].clone();
-        drop(self.node.control.spawn(async move {
+        let opening = self.node.control.spawn(async move {
             let opened = later.await;
             mailbox.run(Box::new(move |shard| {
+                shard.streams.remove(&(connection, id));
                 // Of a connection that is gone the stream is dropped here, and thereby ended.
                 if shard.connections.get_mut(connection).is_some()
                     && shard.connections.open_mut(connection.slot).is_some()
@@ -71,7 +73,9 @@ impl ShardState {
                         .with_session(connection.slot, |session, cx| session.handle_outcome(cx, id, outcome));
                 }
             }));
-        }));
+        });
+        let link = StreamLink { source: None, sink: None, task: Some(opening.abort_handle()) };
+        self.streams.insert((connection, id), link);
         None
     }
 
@@ -83,7 +87,7 @@ impl ShardState {
     ) -> Result<Box<gyre_core::ports::SubscribeGrant>, HookRefusal> {
         let OpenStream { grant, source, sink } = opened?;
         if let Some(connection) = self.connection_id(slot) {
-            let link = StreamLink { source: Some(source), sink, reader: None };
+            let link = StreamLink { source: Some(source), sink, task: None };
             self.streams.insert((connection, id), link);
         }
         Ok(Box::new(grant))
@@ -96,7 +100,7 @@ impl ShardState {
         let Some(source) = link.source.take() else { return };
         let mailbox = self.node.directory.mailboxes()[self.index].clone();
         let reader = self.node.control.spawn(read(source, mailbox, (connection, stream), channel));
-        link.reader = Some(reader.abort_handle());
+        link.task = Some(reader.abort_handle());
     }
 
     pub(crate) fn end_stream(&mut self, slot: Slot, stream: EffectId) {

@@ -182,6 +182,12 @@ impl Live {
         self.subscriptions.is_pending(channel) || self.wanted_channels().any(|wanted| **wanted == *channel)
     }
 
+    /// Streams that are being opened.
+    pub(super) fn opening_streams(&self) -> impl Iterator<Item = EffectId> {
+        let is_opening = |busy: &&Busy| matches!(busy.command, BusyCommand::OpenStream { .. });
+        self.waiting().filter(is_opening).map(|busy| busy.effect)
+    }
+
     fn waiting(&self) -> impl Iterator<Item = &Busy> {
         std::iter::successors(self.busy.as_deref(), |busy| busy.next.as_deref())
     }

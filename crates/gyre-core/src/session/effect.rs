@@ -170,7 +170,7 @@ pub enum Effect {
         /// Whose subscription it feeds.
         channel: ChannelName,
     },
-    /// End a stream. No outcome.
+    /// End a stream, also one that is being opened. No outcome.
     EndStream {
         /// The effect that opened it.
         stream: EffectId,

@@ -391,6 +391,7 @@ impl Session {
     /// Ends the session: everything it holds in hub and engine is given back as effects. Messages made before still
     /// go out; further inputs are ignored.
     pub fn close(&mut self) {
+        let opening: Vec<EffectId> = self.live().into_iter().flat_map(Live::opening_streams).collect();
         let subscriptions = match &mut self.state {
             State::Live(live) => std::mem::take(&mut live.subscriptions),
             _ => Subscriptions::default(),
@@ -410,6 +411,9 @@ impl Session {
         });
         for (channel, subscription) in subscriptions.into_iter() {
             self.give_back(channel, subscription);
+        }
+        for stream in opening {
+            self.effect(Effect::EndStream { stream });
         }
         self.state = State::Closed;
     }

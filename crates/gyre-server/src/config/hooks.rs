@@ -182,11 +182,13 @@ fn grpc(endpoint: &str, grpc: &Section, path: &str, findings: &mut Findings) -> 
     let socket = unix_socket(endpoint);
     let host = match &socket {
         // A host must be named to the backend; gRPC names this one.
-        Some(_) => "localhost:80",
+        Some(_) => "localhost",
         None => host_and_port(endpoint),
     };
     let uri = format!("{scheme}://{host}").parse::<Uri>().ok();
-    let Some(endpoint) = uri.filter(|uri| uri.port_u16().is_some() && matches!(uri.path(), "" | "/")) else {
+    let Some(endpoint) =
+        uri.filter(|uri| (socket.is_some() || uri.port_u16().is_some()) && matches!(uri.path(), "" | "/"))
+    else {
         let fix = "write grpc://host:port, unix:/path, or a URL with http:// or https://";
         findings.problem(&format!("{path}.endpoint"), "is neither host and port nor a URL of HTTP", fix);
         return None;

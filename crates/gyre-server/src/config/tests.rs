@@ -294,7 +294,8 @@ fn hooks_must_be_usable() {
 #[test]
 fn hooks_over_grpc_are_resolved() {
     let load = |proxy: serde_json::Value| load_tree(json!({"client": {"proxy": {"connect": proxy}}}));
-    for endpoint in ["grpc://h:1", "h:1", "grpc://[::1]:1", "127.0.0.1:1"] {
+    for endpoint in ["grpc://h:1", "h:1", "grpc://[::1]:1", "127.0.0.1:1", "dns:///h:1", "passthrough:///h:1"]
+    {
         let grpc = json!({
             "credentials_key": "authorization", "credentials_value": "c", "compression": true,
             "static_metadata": {"x-s": "s"},
@@ -312,7 +313,13 @@ fn hooks_over_grpc_are_resolved() {
     }
     let tls = json!({"enabled": true, "endpoint": "h:1", "grpc": {"tls": {"enabled": true}}});
     assert_eq!(load(tls).unwrap().resolved.hooks["default/connect"].endpoint.scheme_str(), Some("https"));
-    for endpoint in ["grpc://h", "h", "grpc://h:1/path", "unix:///socket", "grpc://", "ftp://h:1"] {
+    for endpoint in ["unix:///a/b", "unix:/a/b"] {
+        let loaded = load(json!({"enabled": true, "endpoint": endpoint})).unwrap();
+        let socket = loaded.resolved.hooks["default/connect"].socket.clone();
+        assert_eq!(socket.as_deref(), Some(std::path::Path::new("/a/b")), "{endpoint}");
+    }
+    for endpoint in ["grpc://h", "h", "grpc://h:1/path", "unix:", "dns://server/h:1", "grpc://", "ftp://h:1"]
+    {
         let proxy = json!({"enabled": true, "endpoint": endpoint});
         assert_eq!(paths(load(proxy)), ["client.proxy.connect.endpoint"], "{endpoint}");
     }

@@ -18,7 +18,8 @@ async fn start(backend: &Backend, limit: u32) -> (Server, u16) {
     });
     let config = json!({
         "http_server": {"address": "127.0.0.1", "port": port},
-        "client": {"allow_anonymous_connect_without_token": true},
+        // Two commands at a time: whoever waits for a stream is still listened to, so that its end is noticed.
+        "client": {"allow_anonymous_connect_without_token": true, "concurrency": 2},
         "channel": {
             "proxy": {"subscribe_stream": proxy},
             "namespaces": [
@@ -146,6 +147,11 @@ async fn publications_go_up() {
     let stream = subscribed(&mut client, &mut backend, "both:c").await;
     drop(client);
     stream.cancelled().await;
+    let mut client = connected(port).await;
+    client.send(&json!({"id": 2, "subscribe": {"channel": "both:c"}})).await;
+    let unanswered = backend.stream().await;
+    drop(client);
+    unanswered.cancelled().await;
 }
 
 /// No more streams are open than may be: a further subscribe is refused until one has ended.
