@@ -71,8 +71,12 @@ fn streams_for_nobody_are_ended() {
     let mut script = streaming(false);
     script.send(SUBSCRIBE).unwrap();
     let id = script.asked.pop().unwrap().0;
-    let close = |session: &mut Session| session.close();
-    script.with(|session, _| Ok(close(session))).unwrap();
+    script
+        .with(|session, _| {
+            session.close();
+            Ok(())
+        })
+        .unwrap();
     assert_eq!(std::mem::take(&mut script.effects), ["EndStream"], "while it is being opened");
     script
         .with(|session, cx| session.handle_outcome(cx, id, Outcome::StreamOpened(Ok(Box::default()))))
