@@ -1,5 +1,10 @@
 //! Subscription streams over gRPC.
 
+use std::sync::{
+    Arc,
+    atomic::{AtomicUsize, Ordering},
+};
+
 use serde_json::{Value, json};
 use tonic::Status;
 
@@ -186,30 +191,39 @@ async fn many_streams_are_open_at_once() {
     }
 }
 
-/// A stream that brings more than its client reads is held back: nothing is lost, the client is not cut off, and others
-/// are served meanwhile.
+/// A stream that brings more than its client reads is held back: it comes to a halt, nothing is lost, the client is not
+/// cut off, and others are served meanwhile.
 #[tokio::test]
 async fn fast_streams_are_held_back() {
+    // Far more than the buffers of all sockets on the way hold.
     const MESSAGES: usize = 1600;
     let mut backend = Backend::start(None).await;
     let (_server, port) = start(&backend, 0).await;
     let (mut slow, mut other) = (connected(port).await, connected(port).await);
     let stream = subscribed(&mut slow, &mut backend, "down:c").await;
-    let data = vec![b'1'; 10_000];
+    let data = vec![b'1'; 40_000];
     // StreamSubscribeResponse { publication (2): { data (4) } }
-    let message = [b"\x12\x93\x4e\x22\x90\x4e", &data[..]].concat();
+    let message = [b"\x12\xc4\xb8\x02\x22\xc0\xb8\x02", &data[..]].concat();
+    let sent = Arc::new(AtomicUsize::new(0));
+    let count = sent.clone();
     let sending = tokio::spawn(async move {
         for _ in 0..MESSAGES {
             stream.send(&message).await;
+            count.fetch_add(1, Ordering::Relaxed);
         }
         stream
     });
-    for _ in 0..100 {
+    let (mut before, mut unchanged) = (0, 0);
+    while unchanged < 300 {
         other.send(&json!({"id": 2, "rpc": {"method": "ping"}})).await;
         assert_eq!(other.reply().await["id"], 2);
+        let now = sent.load(Ordering::Relaxed);
+        unchanged = if now == before { unchanged + 1 } else { 0 };
+        before = now;
     }
+    assert!((1..MESSAGES).contains(&before), "{before} were sent");
     for _ in 0..MESSAGES {
-        assert_eq!(slow.text().await.len(), 10_045);
+        assert_eq!(slow.text().await.len(), 40_045);
     }
     drop(sending.await.unwrap());
     assert_eq!(slow.reply().await["push"]["unsubscribe"]["code"], 2000);
