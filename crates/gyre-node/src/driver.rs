@@ -148,6 +148,18 @@ impl ShardState {
             | Effect::ChangeMap { .. }
             | Effect::EnterMap { .. }
             | Effect::LeaveMap { .. } => self.execute_map(slot, id, effect),
+            Effect::FollowStream { stream, channel } => {
+                self.follow_stream(slot, stream, channel);
+                None
+            }
+            Effect::EndStream { stream } => {
+                self.end_stream(slot, stream);
+                None
+            }
+            Effect::PublishToStream { stream, data } => {
+                let sent = self.publish_to_stream(slot, stream, data);
+                self.answer(slot, id, sent.map(Outcome::Published))
+            }
             Effect::JoinPoll { .. }
             | Effect::VerifyTrack { .. }
             | Effect::Track { .. }
@@ -222,6 +234,7 @@ impl ShardState {
         }
         if joined == Joined::First {
             self.node.directory.add_interest(&channel, self.index);
+            self.note_state(&channel);
         }
         self.hub.channel_id(place)
     }
@@ -240,6 +253,7 @@ impl ShardState {
         }
         let Some(channel) = removed.emptied else { return };
         let is_last = self.node.directory.remove_interest(&channel, self.index);
+        self.note_state(&channel);
         let is_polled = self.close_polled(&channel);
         if is_last && !is_polled {
             let ports = &self.node.ports;
@@ -249,6 +263,17 @@ impl ShardState {
             };
             self.forget("unsubscribe from the engine", unsubscribed);
         }
+    }
+
+    /// The shard's interest in a channel has begun or ended: some applications want to know.
+    fn note_state(&self, channel: &ChannelName) {
+        let Some(hook) =
+            self.rules.namespaces.options(channel).and_then(|options| options.state_hook.as_ref())
+        else {
+            return;
+        };
+        let delay = self.rules.hooks.vacated_delay;
+        self.node.states.note(hook, channel, delay, crate::clock::now(), &self.node.control);
     }
 
     /// What the channel keeps, if it is a map.
@@ -354,7 +379,7 @@ async fn read_stream(
     ports.broker.subscribe(channel).wait().await?;
     let subscribed = match request.stream {
         None => Subscribed::default(),
-        Some(StreamRead { part, meta_ttl }) => {
+        Some(StreamRead { part, meta_ttl, empty_hook }) => {
             let top_only = HistoryFilter { limit: Some(0), ..HistoryFilter::default() };
             let filter = match part {
                 StreamPart::Top => top_only.clone(),
@@ -363,7 +388,14 @@ async fn read_stream(
                     HistoryFilter { since: Some(since), limit: Some(limit), reverse: false }
                 }
             };
-            match ports.broker.history(channel, filter, meta_ttl).wait().await {
+            let mut history = ports.broker.history(channel, filter.clone(), meta_ttl).wait().await;
+            if let (Ok(History { publications, .. }), Some(hook)) = (&history, empty_hook)
+                && publications.is_empty()
+                && ports.events.cache_empty(&hook, channel).wait().await
+            {
+                history = ports.broker.history(channel, filter, meta_ttl).wait().await;
+            }
+            match history {
                 Err(EngineError::UnrecoverablePosition) => {
                     let history = ports.broker.history(channel, top_only, meta_ttl).wait().await?;
                     Subscribed { history: Some(history), ..Subscribed::default() }

@@ -6,18 +6,22 @@
 //! engines fill the ports of `gyre-core`.
 
 mod clock;
+mod departures;
 mod directory;
 mod driver;
 mod driver_hooks;
 mod driver_map;
 mod driver_poll;
+mod driver_stream;
 mod events;
 mod mailbox;
 mod node;
 pub mod ops;
 mod polls;
+mod retry;
 mod sessions;
 mod shard;
+mod states;
 mod trace;
 mod users;
 

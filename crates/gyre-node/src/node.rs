@@ -7,12 +7,18 @@ use std::{
 
 use arc_swap::ArcSwap;
 use gyre_core::{
-    ports::{Authenticator, Broker, ClientHooks, MapHooks, MapStore, PresenceStore, SharedPollBackend},
+    ports::{
+        Authenticator, Broker, ClientHooks, EventHooks, MapHooks, MapStore, PresenceStore, SharedPollBackend,
+        SubscriptionStreams,
+    },
     rules::Rules,
 };
 use tokio::sync::oneshot;
 
-use crate::{directory::Directory, polls::Polls, sessions::Sessions, shard::ShardState, users::Users};
+use crate::{
+    departures::Departures, directory::Directory, polls::Polls, sessions::Sessions, shard::ShardState,
+    states::States, users::Users,
+};
 
 /// The ports a node works with.
 #[derive(Clone)]
@@ -29,6 +35,10 @@ pub struct Ports {
     pub hooks: Arc<dyn ClientHooks>,
     /// The application's say in changes of maps.
     pub map_hooks: Arc<dyn MapHooks>,
+    /// Streams that feed subscriptions.
+    pub streams: Arc<dyn SubscriptionStreams>,
+    /// What the application is told of channels and connections.
+    pub events: Arc<dyn EventHooks>,
     /// The data of shared polls.
     pub polls: Arc<dyn SharedPollBackend>,
 }
@@ -52,6 +62,8 @@ pub struct Node {
     pub(crate) directory: Arc<Directory>,
     pub(crate) users: Users,
     pub(crate) polls: Arc<Polls>,
+    pub(crate) states: States,
+    pub(crate) departures: Arc<Departures>,
     pub(crate) sessions: Sessions,
     /// Connections on all shards, for `client.connection_limit`.
     pub(crate) connections: AtomicUsize,
@@ -83,12 +95,16 @@ impl Node {
             concurrency => concurrency,
         };
         let polls = Arc::new(Polls::new(ports.polls.clone(), directory.clone(), concurrency));
+        let states = States::new(ports.events.clone(), directory.clone());
+        let departures = Arc::new(Departures::new(ports.events.clone()));
         Arc::new(Self {
             info,
             ports,
             directory,
             users: Users::default(),
             polls,
+            states,
+            departures,
             sessions: Sessions::default(),
             connections: AtomicUsize::new(0),
             traces: AtomicUsize::new(0),
@@ -111,6 +127,13 @@ impl Node {
             let rules = rules.clone();
             mailbox.run(Box::new(move |shard| shard.set_rules(rules)));
         }
+    }
+
+    /// Tells the application what it has not been told yet of channels and connections, and returns when it has
+    /// answered. For a node that ends; the caller bounds the time.
+    pub async fn settle_events(&self) {
+        self.departures.settle().await;
+        self.states.settle().await;
     }
 
     /// Whole seconds since the node was made.

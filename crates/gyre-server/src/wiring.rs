@@ -39,6 +39,8 @@ use crate::{
 const PRESENCE_TTL: Duration = Duration::from_secs(60);
 /// How often expired streams and members are freed.
 const SWEEP_INTERVAL: Duration = Duration::from_secs(1);
+/// How long a server that ends goes on telling the application what has ended with it.
+const TELLING_TIME: Duration = Duration::from_secs(3);
 
 /// A server that runs.
 pub struct Server {
@@ -53,6 +55,7 @@ pub struct Server {
     stop: watch::Sender<bool>,
     threads: Vec<thread::JoinHandle<()>>,
     shutdown_timeout: Duration,
+    control: tokio::runtime::Handle,
 }
 
 /// What the development mode adds.
@@ -123,6 +126,8 @@ pub fn start(resolved: &Resolved, additions: Additions, control: &Runtime) -> Re
         authenticator: authenticator.clone(),
         hooks: Arc::new(hooks.clone()),
         map_hooks: Arc::new(hooks.clone()),
+        streams: Arc::new(hooks.clone()),
+        events: Arc::new(hooks.clone()),
         polls: Arc::new(hooks.clone()),
     };
     let info = node_info(resolved);
@@ -155,6 +160,7 @@ pub fn start(resolved: &Resolved, additions: Additions, control: &Runtime) -> Re
         grpc_api_resolver,
         stop,
         threads,
+        control: control.handle().clone(),
         shutdown_timeout: timeout,
     })
 }
@@ -202,6 +208,12 @@ impl Server {
         self.stop.send_replace(true);
         let deadline = Instant::now() + self.shutdown_timeout;
         let is_clean = self.threads.into_iter().all(|thread| thread.join().is_ok());
+        let told = self
+            .control
+            .block_on(async { tokio::time::timeout(TELLING_TIME, self.node.settle_events()).await });
+        if told.is_err() {
+            tracing::warn!("the application could not be told of everything that has ended");
+        }
         is_clean && Instant::now() < deadline
     }
 }

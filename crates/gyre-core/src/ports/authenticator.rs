@@ -103,6 +103,8 @@ pub struct SubscriptionGrant {
     pub data: Payload,
     /// Options that replace the namespace's.
     pub overrides: Overrides,
+    /// `cache_recover`: the latest publication comes with the subscription, in channels that keep just that.
+    pub cache_recover: bool,
 }
 
 /// Options of the namespace replaced for one subscription; `None` keeps the namespace's.

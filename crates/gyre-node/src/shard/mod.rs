@@ -45,7 +45,7 @@ use crate::{mailbox::Message, node::Node};
 const SLICE: usize = 256;
 
 /// A connection on its shard. Valid until [`LocalShard::release`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct ConnectionId {
     pub(crate) slot: u32,
     pub(crate) generation: u32,

@@ -15,7 +15,7 @@ use gyre_core::{
     delta::Patches,
     hub::{Hub, KeyedHub, Outbox, Place, Slot, WireForm},
     limits::Limits,
-    ports::{ChannelEvent, ConnectionHeaders, EmulatedHeaders},
+    ports::{Caller, ChannelEvent, ConnectionHeaders, DisconnectEvent, EmulatedHeaders},
     rules::{self, Now, Rules},
     session::{ClientId, Session, SessionAddress, SessionOptions},
 };
@@ -29,7 +29,15 @@ use super::{
     link::Frame,
     wheel::Wheel,
 };
-use crate::{clock, events, mailbox::Message, node::Node, sessions::SessionPlace, trace::UserTaps};
+use crate::{
+    clock,
+    driver_stream::{StreamId, StreamLink},
+    events,
+    mailbox::Message,
+    node::Node,
+    sessions::SessionPlace,
+    trace::UserTaps,
+};
 
 /// One shard's connections, hub and timers.
 pub(crate) struct ShardState {
@@ -46,6 +54,8 @@ pub(crate) struct ShardState {
     /// Who looks on.
     pub(crate) taps: UserTaps,
     apps: Apps,
+    /// Streams of the application that feed subscriptions; few have any.
+    pub(crate) streams: HashMap<StreamId, StreamLink>,
     wheel: Wheel,
     timer_waker: Option<Waker>,
     generation: u32,
@@ -89,6 +99,8 @@ pub(crate) struct Connection {
     pub(crate) app: Option<Arc<App>>,
     /// Unix time in milliseconds at which its user was known; 0 until then.
     pub(crate) connected_at_ms: u64,
+    /// Unix time in milliseconds.
+    opened_ms: u64,
 }
 
 /// Whether a peer takes more.
@@ -143,6 +155,7 @@ impl ShardState {
             patches: Patches::default(),
             taps: UserTaps::default(),
             apps: Apps::default(),
+            streams: HashMap::new(),
             wheel: Wheel::new(Instant::now()),
             timer_waker: None,
             generation: 0,
@@ -191,6 +204,7 @@ impl ShardState {
             headers: options.opening.headers,
             app: None,
             connected_at_ms: 0,
+            opened_ms: now.unix_ms,
         });
         self.counters.accepted[options.transport as usize] += 1;
         let slot = slot as Slot;
@@ -348,6 +362,7 @@ impl ShardState {
         }
         events::disconnected(&connection.session, connection.transport, disconnect);
         self.taps.ended(&connection.session, connection.transport, disconnect);
+        self.tell_departure(slot, disconnect, now);
         self.forget_session(slot, now);
         let Some(connection) = self.connections.slots.get_mut(slot as usize) else { return };
         if [Disconnect::SLOW.code, Disconnect::WRITE_ERROR.code].contains(&disconnect.code) {
@@ -362,6 +377,18 @@ impl ShardState {
         }
         connection.link.close(disconnect, &mut connection.queue);
         self.connections.mark_dirty(slot);
+    }
+
+    /// A client that was connected is so no longer: some applications want to know.
+    fn tell_departure(&self, slot: Slot, disconnect: &Disconnect, now: Now) {
+        let Some(hook) = &self.rules.hooks.disconnect else { return };
+        let connection = self.connections.slots.get(slot as usize);
+        let Some(connection) = connection.filter(|c| c.session.is_connected()) else { return };
+        let caller = connection.known(connection.session.caller());
+        let duration_ms = now.unix_ms.saturating_sub(connection.opened_ms);
+        let disconnect = disconnect.clone();
+        let event = DisconnectEvent { caller, disconnect, duration_ms, time_ms: now.unix_ms };
+        self.node.departures.tell(hook.clone(), event, &self.node.control);
     }
 
     /// Gives back everything a session holds.
@@ -392,7 +419,9 @@ impl ShardState {
             events::disconnected(&connection.session, connection.transport, &Disconnect::CONNECTION_CLOSED);
             self.taps.ended(&connection.session, connection.transport, &Disconnect::CONNECTION_CLOSED);
             *self.counters.disconnects.entry(Disconnect::CONNECTION_CLOSED.code).or_default() += 1;
-            self.forget_session(id.slot, clock::now());
+            let now = clock::now();
+            self.tell_departure(id.slot, &Disconnect::CONNECTION_CLOSED, now);
+            self.forget_session(id.slot, now);
         }
         self.connections.slots.remove(id.slot as usize);
         true
@@ -546,6 +575,16 @@ impl ShardState {
 }
 
 impl Connection {
+    /// Adds what hooks may know of a client that its session does not.
+    pub(crate) fn known(&self, caller: Caller) -> Caller {
+        Caller {
+            transport: self.transport.name(),
+            protocol: self.protocol(),
+            headers: self.headers.clone(),
+            ..caller
+        }
+    }
+
     /// The encoding's name in hook requests.
     pub(crate) fn protocol(&self) -> &'static str {
         match self.form.encoding {
@@ -598,6 +637,13 @@ impl Connections {
     /// The connection of that id, if it is still the same one.
     pub(crate) fn get_mut(&mut self, id: ConnectionId) -> Option<&mut Connection> {
         self.slots.get_mut(id.slot as usize).filter(|connection| connection.generation == id.generation)
+    }
+
+    /// True if half of what may wait for a peer does: whoever can should bring no more.
+    pub(crate) fn is_behind(&self, id: ConnectionId) -> bool {
+        let connection = self.slots.get(id.slot as usize).filter(|c| c.generation == id.generation);
+        connection
+            .is_some_and(|c| c.writing != Writing::Free && c.queue.bytes() > self.limits.queue_bytes_max / 2)
     }
 
     /// The connection in that slot, if its session takes inputs.

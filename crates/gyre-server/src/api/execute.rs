@@ -204,6 +204,7 @@ async fn subscribe(node: &Node, request: api::Subscribe<'_>) -> Operation {
             force_recovery: overrides.force_recovery,
             force_positioning: overrides.force_positioning,
         },
+        cache_recover: false,
     };
     let options = ServerSubscribe {
         expire_at: Some(request.expire_at),

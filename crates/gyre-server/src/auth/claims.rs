@@ -163,6 +163,7 @@ impl GrantClaims<'_> {
                 force_recovery: value(overrides.force_recovery),
                 force_positioning: value(overrides.force_positioning),
             },
+            cache_recover: false,
         })
     }
 }
