@@ -2,6 +2,7 @@
 
 mod flags;
 mod generate;
+mod reference;
 mod run;
 mod tokens;
 
@@ -10,6 +11,7 @@ use std::path::PathBuf;
 use clap::{Parser, Subcommand};
 
 use flags::Flags;
+use reference::Reference;
 pub use run::main;
 use tokens::Subject;
 
@@ -58,6 +60,11 @@ enum Command {
         /// Leave out variables that hold nothing, zero or false
         #[arg(long)]
         base_non_zero_only: bool,
+    },
+    /// Show the reference of all configuration keys: a page on localhost, or printed
+    Configdoc {
+        #[command(flatten)]
+        reference: Reference,
     },
     /// Make a connection token
     Gentoken {

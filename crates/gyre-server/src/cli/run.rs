@@ -10,7 +10,7 @@ use tokio::{
 };
 use tracing_subscriber::{EnvFilter, fmt, layer::SubscriberExt, util::SubscriberInitExt};
 
-use super::{Arguments, Command, generate, tokens};
+use super::{Arguments, Command, generate, reference, tokens};
 use crate::{
     config::{self, Environment, Loaded, Problem, Section, Sources},
     dev::{Development, DevelopmentError, StateLocations, run_clock},
@@ -61,6 +61,7 @@ fn help(arguments: &Arguments, command: &Command) -> Result<String, String> {
             let lines = loaded(based_on(base.as_ref()))?.raw.to_environment(*base_non_zero_only);
             Ok(lines.join("\n") + "\n")
         }
+        Command::Configdoc { reference } => reference::tell(reference),
         Command::Gentoken { subject } => tokens::generate(&resolved()?, subject, None),
         Command::Gensubtoken { subject, channel } => tokens::generate(&resolved()?, subject, Some(channel)),
         Command::Checktoken { token } => tokens::check_connection(&resolved()?, token),

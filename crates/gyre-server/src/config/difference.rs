@@ -28,6 +28,15 @@ const READ_ONCE: [&str; 4] = [
 /// Names of keys whose values are never shown.
 const SECRET: [&str; 5] = ["secret", "key", "password", "token", "pem"];
 
+/// True if a change of the key at this path counts from the next start on.
+pub(super) fn needs_restart(path: &str) -> bool {
+    let is_in = |list: &[&str]| {
+        let is_below = |rest: &str| rest.is_empty() || rest.starts_with(['.', '[']);
+        list.iter().any(|key| path.strip_prefix(key).is_some_and(is_below))
+    };
+    !is_in(&RELOADED) || is_in(&READ_ONCE)
+}
+
 /// A key with another value.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Change {
@@ -40,14 +49,7 @@ pub struct Change {
 impl Change {
     /// True if it counts from the next start on.
     pub fn needs_restart(&self) -> bool {
-        let is_in = |list: &[&str]| {
-            list.iter().any(|key| {
-                self.path
-                    .strip_prefix(key)
-                    .is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '[']))
-            })
-        };
-        !is_in(&RELOADED) || is_in(&READ_ONCE)
+        needs_restart(&self.path)
     }
 
     /// A value as it may be shown.

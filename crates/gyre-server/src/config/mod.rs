@@ -12,8 +12,10 @@ mod flat;
 mod flat_hooks;
 mod hooks;
 mod read;
+pub mod reference;
 mod resolve;
 pub mod schema;
+mod secret_file;
 mod source;
 mod unavailable;
 mod validate;
@@ -64,6 +66,14 @@ pub struct Warning {
 impl Warning {
     fn new(message: impl Into<String>) -> Self {
         Self { message: message.into(), is_unknown_key: false }
+    }
+
+    /// A value that would let nothing through.
+    fn zero(key: &schema::Key, path: &str) -> Self {
+        Self::new(format!(
+            "{path}: a value of 0 or below makes no sense: the default, {}, is used",
+            key.default
+        ))
     }
 
     /// A key nobody knows, with the nearest one that is known.

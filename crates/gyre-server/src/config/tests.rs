@@ -407,7 +407,7 @@ fn grpc_listeners_have_their_own_ports() {
             paths(load_tree(json!({"http_server": server, (name): {"enabled": true, "port": grpc}})))
         };
         assert_eq!(paths_of(11000, "9000"), Vec::<String>::new());
-        for (grpc, internal) in [(8000, ""), (9000, "9000"), (0, ""), (65536, "")] {
+        for (grpc, internal) in [(8000, ""), (9000, "9000"), (-1, ""), (65536, "")] {
             assert_eq!(paths_of(grpc, internal), [format!("{name}.port")], "{grpc} {internal}");
         }
     }

@@ -609,12 +609,7 @@ fn consumers(list: &[Section], findings: &mut Findings) {
         };
         if consumer.bool("enabled") {
             for key in *required {
-                let value = consumer.opaque(kind).get(key);
-                let is_there = value.is_some_and(|value| {
-                    value.as_str().is_none_or(|text| !text.is_empty())
-                        && value.as_array().is_none_or(|items| !items.is_empty())
-                });
-                if !is_there {
+                if !consumer.object(kind).is_filled(key) {
                     findings.problem(&format!("{path}.{kind}.{key}"), "is needed", "set it");
                 }
             }

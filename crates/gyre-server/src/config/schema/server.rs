@@ -1,0 +1,115 @@
+//! Listeners, the server API, and the process itself.
+
+use super::{
+    Key,
+    Kind::{Duration, Int, List, Text},
+    Negative, key, object, secret,
+    shared::TLS,
+    switch, text,
+};
+
+pub(super) const HTTP_SERVER: &[Key] = &[
+    text("address", "Address to listen on: a host or an IP address; all addresses if empty."),
+    key("port", Int, "8000", "Port to listen on.").zero_is_default().negative(Negative::Allowed),
+    text("internal_address", "Address of the internal port; that of `address` if empty."),
+    text(
+        "internal_port",
+        "Port that the API, `admin`, `prometheus`, `health`, `swagger` and `debug` move to; clients keep the other one. \
+         Without it, one port serves everything.",
+    ),
+    object("tls", TLS, "TLS of both ports, unless the keys below say otherwise."),
+    switch("tls_external", "TLS for the external port only; the internal one is plain text."),
+    object("internal_tls", TLS, "TLS of the internal port, if it is to differ."),
+    object("tls_autocert", TLS_AUTOCERT, "Certificates obtained by ACME, such as from Let's Encrypt."),
+    object(
+        "http3",
+        &[switch(
+            "enabled",
+            "HTTP/3 on the UDP port of the same number; TCP responses say so with `Alt-Svc`. Needs TLS.",
+        )],
+        "HTTP over QUIC, which WebTransport needs.",
+    ),
+    switch("h2c_external", "HTTP/2 without TLS on the external port; needs an internal port of its own."),
+];
+
+const TLS_AUTOCERT: &[Key] = &[
+    switch("enabled", "Obtains and renews certificates."),
+    key("host_whitelist", List, "", "Hosts certificates are obtained for; any if empty."),
+    text("cache_dir", "Folder that keeps certificates and the account over restarts."),
+    text("email", "Address the authority may write to."),
+    text("server_name", "Host that is assumed for clients that name none."),
+    switch("http", "Answers HTTP-01 challenges on `http_addr`."),
+    key("http_addr", Text, ":80", "Where challenges are answered: `host:port` or `:port`."),
+];
+
+pub(super) const LOG: &[Key] = &[
+    key(
+        "level",
+        Text,
+        "info",
+        "Least important messages that are logged; an unknown level counts as `info`.",
+    )
+    .one_of(&["none", "trace", "debug", "info", "warn", "error", "fatal"]),
+    text("file", "File that JSON lines are appended to; without it, text goes to the standard error output."),
+];
+
+pub(super) const NODE: &[Key] = &[
+    text(
+        "name",
+        "Name of the node in `info` and metrics; the host's name and the port, such as `host_8000`, if empty.",
+    ),
+    key(
+        "info_metrics_aggregate_interval",
+        Duration,
+        "60s",
+        "Window over which the metrics in `info` of the API are counted.",
+    ),
+];
+
+pub(super) const SHUTDOWN: &[Key] = &[
+    key(
+        "timeout",
+        Duration,
+        "30s",
+        "How long clients and requests have to end; then the process exits with status 1.",
+    ),
+    key(
+        "drain_window",
+        Duration,
+        "0s",
+        "Time over which the disconnects (3001) of all clients are spread, so that they do not come back all at once; \
+         below `timeout`.",
+    ),
+];
+
+pub(super) const HTTP_API: &[Key] = &[
+    switch("disabled", "Turns the HTTP API off."),
+    key("handler_prefix", Text, "/api", "Path of the API; methods are below it."),
+    secret(
+        "key",
+        "Key that requests must carry, in `X-API-Key`, `Authorization: apikey KEY` or `?api_key=`. Without one every \
+         request is refused (401).",
+    ),
+    text(
+        "error_mode",
+        "Empty: errors come with status 200. `transport`: they come with a status of their own.",
+    )
+    .one_of(&["", "transport"]),
+    switch("external", "Serves the API on the external port too, where there is an internal one."),
+    switch("insecure", "Lets everybody in without a key. For tests only."),
+];
+
+pub(super) const GRPC_API: &[Key] = &[
+    switch("enabled", "Turns the gRPC API on."),
+    text("address", "Address to listen on; all addresses if empty."),
+    key("port", Int, "10000", "Port to listen on.").zero_is_default().negative(Negative::Allowed),
+    secret(
+        "key",
+        "Key that calls must carry as metadata `authorization: apikey KEY`. Without one everybody gets in.",
+    ),
+    text("error_mode", "Empty: errors are part of responses. `transport`: they are statuses of calls.")
+        .one_of(&["", "transport"]),
+    object("tls", TLS, "TLS of this port."),
+    switch("reflection", "Tells clients which methods there are."),
+    key("max_receive_message_size", Int, "", "Bytes of a request at most; 4 MiB if 0."),
+];
