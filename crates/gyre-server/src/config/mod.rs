@@ -11,6 +11,7 @@ mod env;
 mod flat;
 mod flat_hooks;
 mod hooks;
+mod keys;
 mod read;
 pub mod reference;
 mod resolve;
@@ -152,6 +153,9 @@ pub fn load(sources: &Sources) -> Result<Loaded, Vec<Problem>> {
     validate::validate(&raw, &mut findings);
     unavailable::check(&raw, &mut findings);
     let resolved = resolve::resolve(&raw, &mut findings);
+    if let Some(resolved) = &resolved {
+        keys::check(resolved, &mut findings);
+    }
     match (findings.problems.is_empty(), resolved) {
         (true, Some(resolved)) => Ok(Loaded { raw, resolved, warnings: findings.warnings }),
         _ => Err(findings.problems),

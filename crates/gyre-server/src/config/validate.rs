@@ -111,6 +111,10 @@ fn server(raw: &Section, findings: &mut Findings) {
             );
         }
     }
+    if webtransport.bool("enabled") && webtransport.list("dialects").is_empty() {
+        let fix = "leave it out, or disable WebTransport";
+        findings.problem("webtransport.dialects", "without a draft nobody can connect", fix);
+    }
     if !(1..=256).contains(&webtransport.int("session_limit")) {
         findings.problem(
             "webtransport.session_limit",
@@ -294,13 +298,11 @@ fn proxies(raw: &Section, findings: &mut Findings) {
     let named =
         rpc.objects("namespaces").iter().enumerate().map(|(i, n)| (format!("rpc.namespaces[{i}]"), n));
     for (path, options) in without.into_iter().chain(named) {
-        if options.bool("proxy_enabled") {
-            proxy_reference(raw, &path, "proxy_name", options.text("proxy_name"), findings);
-        }
+        proxy_reference(raw, &path, "proxy_name", options.text("proxy_name"), findings);
     }
 }
 
-/// A proxy is named where it is used: it must be there. Those without a name are checked in their place.
+/// A proxy that is named must be there, even where its hook is off. Those without a name are checked in their place.
 fn proxy_reference(raw: &Section, path: &str, key: &str, name: &str, findings: &mut Findings) {
     let is_default = matches!(name, "default" | "");
     if !is_default && !raw.objects("proxies").iter().any(|proxy| proxy.text("name") == name) {
@@ -414,11 +416,15 @@ fn options(raw: &Section, options: &Section, path: &str, findings: &mut Findings
     }
     let proxies = channel.object("proxy");
     for name in ["subscribe", "publish", "sub_refresh", "subscribe_stream"] {
-        if options.bool(&format!("{name}_proxy_enabled")) {
-            let key = format!("{name}_proxy_name");
-            proxy_reference(raw, path, &key, options.text(&key), findings);
-        }
+        let key = format!("{name}_proxy_name");
+        proxy_reference(raw, path, &key, options.text(&key), findings);
     }
+    for name in ["publish", "remove"] {
+        let key = format!("{name}_proxy_name");
+        proxy_reference(raw, path, &format!("map.{key}"), options.object("map").text(&key), findings);
+    }
+    let poll = options.object("shared_poll").text("proxy_name");
+    proxy_reference(raw, path, "shared_poll.proxy_name", poll, findings);
     if options.bool("subscribe_stream_proxy_enabled") {
         for other in ["subscribe", "publish", "sub_refresh"] {
             if options.bool(&format!("{other}_proxy_enabled")) {
@@ -480,10 +486,6 @@ fn subscription_type(raw: &Section, options: &Section, path: &str, findings: &mu
         let has_stream = map.int("stream_size") != 0
             || !map.duration("stream_ttl").is_zero()
             || !map.duration("meta_ttl").is_zero();
-        for kind in ["publish", "remove"].iter().filter(|kind| map.bool(&format!("{kind}_proxy_enabled"))) {
-            let key = format!("{kind}_proxy_name");
-            proxy_reference(raw, path, &format!("map.{key}"), map.text(&key), findings);
-        }
         if catch_up_timeout(map.text("subscribe_catch_up_timeout")).is_none() {
             let fix = "write a number with its unit, such as \"5s\" or \"-1s\"";
             findings.problem(&at("map.subscribe_catch_up_timeout"), "is no duration", fix);
@@ -544,7 +546,6 @@ fn subscription_type(raw: &Section, options: &Section, path: &str, findings: &mu
                 "set a secret",
             );
         }
-        proxy_reference(raw, path, "shared_poll.proxy_name", poll.text("proxy_name"), findings);
         match poll.text("mode") {
             "" | "versionless" if poll.bool("publish_enabled") => {
                 findings.problem(&at("shared_poll.publish_enabled"), "needs mode versioned", "set the mode");
@@ -575,6 +576,11 @@ fn engines(raw: &Section, findings: &mut Findings) {
     check("broker", &["memory", "nats", "redis", "redisnats", "postgres"], &["memory"], is_enabled("broker"));
     check("presence_manager", &["memory", "redis"], &["memory"], is_enabled("presence_manager"));
     check("map_broker", &["memory", "redis", "postgres"], &["memory"], true);
+    let controller = raw.object("controller");
+    if controller.bool("enabled") && controller.text("type") != "postgres" {
+        let message = format!("\"{}\" is no controller", controller.text("type"));
+        findings.problem("controller.type", message, "use postgres, or disable the controller");
+    }
 }
 
 fn consumers(list: &[Section], findings: &mut Findings) {
