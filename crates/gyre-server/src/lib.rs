@@ -4,11 +4,13 @@
 pub mod admin;
 pub mod api;
 pub mod auth;
+pub mod certificates;
 pub mod cli;
 pub mod config;
 pub mod dev;
 pub mod hooks;
 mod json;
+mod listeners;
 pub mod metrics;
 pub mod rate;
 pub mod routes;

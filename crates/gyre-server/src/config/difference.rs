@@ -7,19 +7,25 @@ use serde_json::Value;
 use super::Section;
 
 /// Keys that a reload takes over, with all below them; others count from the next start on.
-const RELOADED: [&str; 9] = [
+const RELOADED: [&str; 11] = [
     "channel",
     "client",
     "rpc",
     "proxies",
     "shared_poll",
     "http_server.tls",
+    "http_server.internal_tls",
     "uni_grpc.tls",
+    "grpc_api.tls",
     "websocket.write_timeout",
     "uni_websocket.write_timeout",
 ];
 /// Keys of those that are read once nevertheless.
-const READ_ONCE: [&str; 4] = [
+const READ_ONCE: [&str; 8] = [
+    "http_server.tls.enabled",
+    "http_server.internal_tls.enabled",
+    "uni_grpc.tls.enabled",
+    "grpc_api.tls.enabled",
     "client.allowed_origins",
     "client.user_id_http_header",
     "client.connection_rate_limit",

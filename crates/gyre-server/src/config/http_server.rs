@@ -1,0 +1,207 @@
+//! `http_server`: listeners and their TLS; PEM values wherever they are.
+
+use std::{fmt, path::Path};
+
+use base64::{Engine, engine::general_purpose::STANDARD};
+use gyre_transport::tls::{Identity, ServerTls, TlsError};
+
+use super::{
+    Section,
+    read::Findings,
+    resolve::{non_empty, read_pem},
+};
+use crate::secret::Secret;
+
+/// Listeners and TLS.
+#[derive(Clone, Debug)]
+pub struct HttpServer {
+    /// Host to listen on.
+    pub address: String,
+    /// Port to listen on.
+    pub port: u16,
+    /// Host and port of API, metrics and health, if they are apart.
+    pub internal: Option<(String, u16)>,
+    /// TLS of the external port.
+    pub tls: Option<TlsOptions>,
+    /// TLS of the internal port.
+    pub internal_tls: InternalTls,
+    /// HTTP/3 on the UDP port of the same number.
+    pub http3: bool,
+    /// HTTP/2 without TLS.
+    pub h2c: bool,
+}
+
+/// TLS of the internal port.
+#[derive(Clone, Debug)]
+pub enum InternalTls {
+    /// None.
+    Plain,
+    /// That of the external port, whatever it is.
+    External,
+    /// `http_server.internal_tls`.
+    Own(TlsOptions),
+}
+
+/// What a TLS server shows and asks for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TlsOptions {
+    /// Certificate chain and private key, as PEM.
+    pub certificate: Option<(Vec<u8>, Secret<Vec<u8>>)>,
+    /// Authorities of client certificates, as PEM.
+    pub client_authorities: Option<Vec<u8>>,
+    /// Where it comes from.
+    pub source: TlsSource,
+}
+
+/// What is configured of a TLS server: PEM, or names of files with it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TlsSource {
+    /// Path of the object.
+    pub path: String,
+    certificate: Option<(String, Secret<String>)>,
+    client_authorities: Option<String>,
+}
+
+impl TlsOptions {
+    /// The same as the transport takes it.
+    pub fn identity(&self) -> Identity<'_> {
+        Identity {
+            certificate: self.certificate.as_ref().map(|(chain, key)| (&**chain, &**key.expose())),
+            client_authorities: self.client_authorities.as_deref(),
+        }
+    }
+}
+
+/// Why a TLS object cannot be used now.
+#[derive(Debug)]
+pub struct UnreadablePem {
+    key: &'static str,
+    message: String,
+}
+
+impl fmt::Display for UnreadablePem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.key, self.message)
+    }
+}
+
+impl TlsSource {
+    /// Reads it all, again if need be.
+    ///
+    /// # Errors
+    /// If a file cannot be read or holds no PEM.
+    pub fn read(&self) -> Result<TlsOptions, UnreadablePem> {
+        let read = |key, given: &str| pem(given).map_err(|message| UnreadablePem { key, message });
+        let certificate = match &self.certificate {
+            None => None,
+            Some((chain, key)) => {
+                Some((read("cert_pem", chain)?, Secret::new(read("key_pem", key.expose())?)))
+            }
+        };
+        let client_authorities =
+            self.client_authorities.as_ref().map(|given| read("client_ca_pem", given)).transpose()?;
+        Ok(TlsOptions { certificate, client_authorities, source: self.clone() })
+    }
+
+    /// The files it is in.
+    pub fn files(&self) -> impl Iterator<Item = &Path> {
+        let pair = self.certificate.as_ref().map(|(chain, key)| [chain.as_str(), key.expose().as_str()]);
+        let given = pair.into_iter().flatten().chain(self.client_authorities.as_deref());
+        given.filter(|given| inline_pem(given).is_none()).map(Path::new)
+    }
+}
+
+/// Resolves the section.
+pub(super) fn resolve(raw: &Section, findings: &mut Findings) -> HttpServer {
+    let server = raw.object("http_server");
+    let port = u16::try_from(server.int("port")).unwrap_or(8000);
+    let address = server.text("address").to_owned();
+    let internal_port = server.text("internal_port").parse().ok().filter(|&internal| internal != port);
+    let internal = internal_port.map(|port| {
+        let address = non_empty(server.text("internal_address")).unwrap_or(&address).to_owned();
+        (address, port)
+    });
+    let has_acme = server.object("tls_autocert").bool("enabled");
+    let tls = tls(server.object("tls"), "http_server.tls", findings);
+    let own_internal_tls = server.object("internal_tls");
+    let internal_tls = match own_internal_tls.bool("enabled") {
+        true => self::tls(own_internal_tls, "http_server.internal_tls", findings)
+            .map_or(InternalTls::Plain, InternalTls::Own),
+        false if server.bool("tls_external") => InternalTls::Plain,
+        false => InternalTls::External,
+    };
+    if has_acme && tls.is_none() {
+        findings.warnings.push(super::Warning::new(
+            "http_server.tls_autocert is accepted, but this version obtains no certificates: the server runs without TLS \
+             and HTTP/3",
+        ));
+    }
+    HttpServer {
+        http3: server.object("http3").bool("enabled") && tls.is_some(),
+        address,
+        port,
+        internal,
+        tls,
+        internal_tls,
+        h2c: server.bool("h2c_external"),
+    }
+}
+
+/// TLS of a server, if it is enabled.
+pub(super) fn tls(section: &Section, path: &str, findings: &mut Findings) -> Option<TlsOptions> {
+    if !section.bool("enabled") {
+        return None;
+    }
+    let (certificate, key) = (section.text("cert_pem"), section.text("key_pem"));
+    if certificate.is_empty() || key.is_empty() {
+        findings.problem(path, "cert_pem and key_pem are needed", "name the files of certificate and key");
+        return None;
+    }
+    let source = TlsSource {
+        path: path.into(),
+        certificate: Some((certificate.into(), Secret::new(key.into()))),
+        client_authorities: non_empty(section.text("client_ca_pem")).map(Into::into),
+    };
+    let mut read = |name: &str| read_pem(section, path, name, findings);
+    let (chain, key) = (read("cert_pem"), read("key_pem"));
+    let client_authorities = match source.client_authorities {
+        None => None,
+        Some(_) => Some(read("client_ca_pem")?),
+    };
+    let options = TlsOptions { certificate: Some((chain?, Secret::new(key?))), client_authorities, source };
+    match ServerTls::new(options.identity(), None) {
+        Ok(_) => Some(options),
+        Err(error) => {
+            let (key, fix) = match error {
+                TlsError::ClientAuthorities(_) => {
+                    (".client_ca_pem", "name a file with certificates of authorities")
+                }
+                _ => ("", "check that certificate and key belong together"),
+            };
+            findings.problem(&format!("{path}{key}"), error.to_string(), fix);
+            None
+        }
+    }
+}
+
+const MARK: &str = "-----BEGIN";
+
+/// PEM as text, as base64 of text, or in a file.
+pub(super) fn pem(given: &str) -> Result<Vec<u8>, String> {
+    if let Some(pem) = inline_pem(given) {
+        return Ok(pem);
+    }
+    match std::fs::read(given) {
+        Ok(content) if String::from_utf8_lossy(&content).contains(MARK) => Ok(content),
+        Ok(_) => Err(format!("the file {given} holds no PEM")),
+        Err(error) => Err(format!("neither PEM nor a readable file: {error}")),
+    }
+}
+
+fn inline_pem(given: &str) -> Option<Vec<u8>> {
+    if given.contains(MARK) {
+        return Some(given.into());
+    }
+    let joined: String = given.split_whitespace().collect();
+    STANDARD.decode(joined).ok().filter(|decoded| String::from_utf8_lossy(decoded).contains(MARK))
+}
