@@ -1,6 +1,7 @@
 //! The Gyre server: configuration, authentication, server API, metrics, development mode, and how it all is put
 //! together.
 
+pub mod acme;
 pub mod admin;
 pub mod api;
 pub mod auth;

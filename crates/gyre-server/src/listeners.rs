@@ -19,6 +19,7 @@ use gyre_transport::{
 use tokio::{net::TcpListener, task::JoinSet};
 
 use crate::{
+    acme::{Acme, Http01, Tokens},
     api::{GrpcApi, GrpcApiOptions},
     certificates::Certificates,
     config::{GrpcOptions, InternalTls, Resolved, TlsOptions},
@@ -35,6 +36,8 @@ pub(crate) struct Listeners {
     front: Front,
     internal_front: Front,
     has_http3: bool,
+    /// What is shown at the port of ACME over HTTP.
+    tokens: Tokens,
     uni_grpc: Option<GrpcListener<grpc::Settings>>,
     grpc_api: Option<GrpcListener<GrpcApiOptions>>,
     /// What the external port serves besides endpoints for clients.
@@ -44,9 +47,20 @@ pub(crate) struct Listeners {
 
 impl Listeners {
     /// Checks every address before anything is bound for good.
-    pub(crate) fn new(resolved: &Resolved, accepts_both: bool, shards: usize) -> Result<Self, StartError> {
+    pub(crate) fn new(
+        resolved: &Resolved,
+        accepts_both: bool,
+        acme: Option<&Acme>,
+        shards: usize,
+    ) -> Result<Self, StartError> {
         let server = &resolved.server;
-        let tls = server.tls.as_ref().map(server_tls).transpose()?;
+        let tls = match (&server.tls, acme) {
+            (None, None) => None,
+            (options, acme) => {
+                let identity = options.as_ref().map(TlsOptions::identity).unwrap_or_default();
+                Some(ServerTls::new(identity, acme.map(Acme::certificates))?)
+            }
+        };
         let internal_tls = match &server.internal_tls {
             InternalTls::Plain => None,
             InternalTls::External => tls.clone(),
@@ -68,7 +82,16 @@ impl Listeners {
         };
         let (uni_grpc, uni_grpc_addresses) = GrpcListener::new(resolved.uni_grpc.as_ref())?.unzip();
         let (grpc_api, grpc_api_addresses) = GrpcListener::new(resolved.grpc_api.as_ref())?.unzip();
-        let bound = Bound { external, internal, uni_grpc: uni_grpc_addresses, grpc_api: grpc_api_addresses };
+        let http01 = match server.autocert.as_ref().and_then(|options| options.http.as_ref()) {
+            Some((host, port)) => {
+                let mut addresses = http::resolve(host, *port)?;
+                check(&mut addresses, false)?;
+                Some(addresses)
+            }
+            None => None,
+        };
+        let bound =
+            Bound { http01, external, internal, uni_grpc: uni_grpc_addresses, grpc_api: grpc_api_addresses };
         Ok(Self {
             front: Front {
                 tls,
@@ -81,6 +104,7 @@ impl Listeners {
             has_internal: bound.internal.is_some(),
             sockets: bound.bind_all(has_http3, shards)?,
             has_http3,
+            tokens: acme.map(Acme::tokens).unwrap_or_default(),
             uni_grpc,
             grpc_api,
             api_is_external: resolved.api.external,
@@ -139,6 +163,7 @@ impl<S: Clone> GrpcListener<S> {
 /// The sockets of one shard.
 #[derive(Default)]
 struct ShardSockets {
+    http01: Vec<std::net::TcpListener>,
     external: Vec<std::net::TcpListener>,
     quic: Vec<std::net::UdpSocket>,
     internal: Vec<std::net::TcpListener>,
@@ -148,6 +173,7 @@ struct ShardSockets {
 
 /// What is to be bound.
 struct Bound {
+    http01: Option<Addresses>,
     external: Addresses,
     internal: Option<Addresses>,
     uni_grpc: Option<Addresses>,
@@ -166,6 +192,7 @@ impl Bound {
         };
         for shard in &mut sockets {
             shard.external = Self::bind(&self.external, bind_tcp)?;
+            shard.http01 = bind(&self.http01)?;
             shard.internal = bind(&self.internal)?;
             shard.uni_grpc = bind(&self.uni_grpc)?;
             shard.grpc_api = bind(&self.grpc_api)?;
@@ -247,6 +274,10 @@ pub(crate) fn listen(
         for listener in sockets.grpc_api {
             spawn_listener(&mut serving, listener, &grpc.front, &service, shutdown)?;
         }
+    }
+    let http01 = Rc::new(Http01(listeners.tokens.clone()));
+    for listener in sockets.http01 {
+        spawn_listener(&mut serving, listener, &Front::default(), &http01, shutdown)?;
     }
     let scope = Scope { client: false, api: true, admin: true, operation: true };
     let router = Router::new(routes.clone(), scope, shard.clone());

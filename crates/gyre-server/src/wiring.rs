@@ -19,6 +19,7 @@ use gyre_transport::{
 use tokio::{runtime::Runtime, sync::watch};
 
 use crate::{
+    acme::{Acme, AcmeError},
     admin::Admin,
     api::{ApiOptions, HttpApi},
     auth::{KeyError, TokenAuthenticator, TokenVerifier, TrackKeys, Verifiers},
@@ -71,6 +72,9 @@ pub enum StartError {
     /// TLS cannot be set up.
     #[error("tls: {0}")]
     Tls(#[from] tls::TlsError),
+    /// Certificates cannot be obtained.
+    #[error("{0}")]
+    Acme(#[from] AcmeError),
     /// A token key cannot be used.
     #[error("{0}")]
     Key(#[from] KeyError),
@@ -105,7 +109,8 @@ pub fn verifiers(resolved: &Resolved) -> Result<Verifiers, KeyError> {
 pub fn start(resolved: &Resolved, additions: Additions, control: &Runtime) -> Result<Server, StartError> {
     let authenticator = Arc::new(TokenAuthenticator::new(verifiers(resolved)?));
     let shards = thread::available_parallelism().map_or(1, |cores| cores.get());
-    let listeners = Listeners::new(resolved, additions.accepts_both, shards)?;
+    let acme = resolved.server.autocert.clone().map(Acme::prepare).transpose()?;
+    let listeners = Listeners::new(resolved, additions.accepts_both, acme.as_ref(), shards)?;
     let directory = Arc::new(Directory::new(shards));
     let engine = Arc::new(MemoryEngine::new(directory.clone(), Arc::new(Instant::now), PRESENCE_TTL));
     let hooks = Hooks::new(resolved.hooks.clone())?;

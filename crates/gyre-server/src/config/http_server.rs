@@ -2,7 +2,10 @@
 
 use std::{fmt, path::Path};
 
-use base64::{Engine, engine::general_purpose::STANDARD};
+use base64::{
+    Engine,
+    engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD},
+};
 use gyre_transport::tls::{Identity, ServerTls, TlsError};
 
 use super::{
@@ -10,7 +13,7 @@ use super::{
     read::Findings,
     resolve::{non_empty, read_pem},
 };
-use crate::secret::Secret;
+use crate::{acme, secret::Secret};
 
 /// Listeners and TLS.
 #[derive(Clone, Debug)]
@@ -25,6 +28,8 @@ pub struct HttpServer {
     pub tls: Option<TlsOptions>,
     /// TLS of the internal port.
     pub internal_tls: InternalTls,
+    /// Certificates of the external port that are obtained.
+    pub autocert: Option<acme::Options>,
     /// HTTP/3 on the UDP port of the same number.
     pub http3: bool,
     /// HTTP/2 without TLS.
@@ -121,8 +126,11 @@ pub(super) fn resolve(raw: &Section, findings: &mut Findings) -> HttpServer {
         let address = non_empty(server.text("internal_address")).unwrap_or(&address).to_owned();
         (address, port)
     });
-    let has_acme = server.object("tls_autocert").bool("enabled");
-    let tls = tls(server.object("tls"), "http_server.tls", findings);
+    let autocert = autocert(server.object("tls_autocert"), findings);
+    let tls = match &autocert {
+        None => tls(server.object("tls"), "http_server.tls", findings),
+        Some(_) => tls_beside_autocert(server.object("tls"), findings),
+    };
     let own_internal_tls = server.object("internal_tls");
     let internal_tls = match own_internal_tls.bool("enabled") {
         true => self::tls(own_internal_tls, "http_server.internal_tls", findings)
@@ -130,14 +138,9 @@ pub(super) fn resolve(raw: &Section, findings: &mut Findings) -> HttpServer {
         false if server.bool("tls_external") => InternalTls::Plain,
         false => InternalTls::External,
     };
-    if has_acme && tls.is_none() {
-        findings.warnings.push(super::Warning::new(
-            "http_server.tls_autocert is accepted, but this version obtains no certificates: the server runs without TLS \
-             and HTTP/3",
-        ));
-    }
     HttpServer {
-        http3: server.object("http3").bool("enabled") && tls.is_some(),
+        http3: server.object("http3").bool("enabled") && (tls.is_some() || autocert.is_some()),
+        autocert,
         address,
         port,
         internal,
@@ -182,6 +185,102 @@ pub(super) fn tls(section: &Section, path: &str, findings: &mut Findings) -> Opt
             None
         }
     }
+}
+
+/// With certificates that are obtained none is needed; one that is given is shown where there is no other.
+fn tls_beside_autocert(section: &Section, findings: &mut Findings) -> Option<TlsOptions> {
+    const PATH: &str = "http_server.tls";
+    if !section.text("cert_pem").is_empty() {
+        return tls(section, PATH, findings);
+    }
+    let given = non_empty(section.text("client_ca_pem")).filter(|_| section.bool("enabled"))?;
+    let source = TlsSource { path: PATH.into(), certificate: None, client_authorities: Some(given.into()) };
+    let client_authorities = Some(read_pem(section, PATH, "client_ca_pem", findings)?);
+    let options = TlsOptions { certificate: None, client_authorities, source };
+    if let Err(error) = ServerTls::new(options.identity(), None) {
+        let fix = "name a file with certificates of authorities";
+        findings.problem("http_server.tls.client_ca_pem", error.to_string(), fix);
+    }
+    Some(options)
+}
+
+fn autocert(section: &Section, findings: &mut Findings) -> Option<acme::Options> {
+    const PATH: &str = "http_server.tls_autocert";
+    if !section.bool("enabled") {
+        return None;
+    }
+    let at = |key: &str| format!("{PATH}.{key}");
+    let text = |key: &str| non_empty(section.text(key)).map(str::to_owned);
+    let names = section.list("host_whitelist").to_vec();
+    for name in names.iter().chain(&text("server_name")).filter(|name| !acme::is_public_name(name)) {
+        let fix =
+            "write whole names such as example.com; wildcards and addresses get no certificate this way";
+        findings.problem(&at("host_whitelist"), format!("\"{name}\" is not a name of a host"), fix);
+    }
+    if names.is_empty() {
+        let message = "http_server.tls_autocert.host_whitelist is empty: certificates are obtained for whatever \
+                       name clients ask for";
+        findings.warnings.push(super::Warning::new(message));
+    }
+    if text("cache_dir").is_none() {
+        let message = "http_server.tls_autocert.cache_dir is not set: every start obtains new certificates, which \
+                       authorities limit";
+        findings.warnings.push(super::Warning::new(message));
+    }
+    let http = section.bool("http").then(|| host_and_port(section.text("http_addr")));
+    if http == Some(None) {
+        let message = format!("\"{}\" is not an address", section.text("http_addr"));
+        findings.problem(&at("http_addr"), message, "write host:port, or :port for all addresses");
+    }
+    let directory_url = section.text("directory_url").to_owned();
+    if !directory_url.starts_with("https://") {
+        findings.problem(&at("directory_url"), "is not a URL of HTTPS", "write https://…");
+    }
+    if text("email").is_some_and(|email| !email.contains('@') || email.contains(char::is_whitespace)) {
+        findings.problem(&at("email"), "is not an address", "write name@example.com, or nothing");
+    }
+    let directory_authorities = match text("directory_ca_pem") {
+        None => None,
+        Some(_) => read_pem(section, PATH, "directory_ca_pem", findings),
+    };
+    Some(acme::Options {
+        names,
+        cache_folder: text("cache_dir"),
+        email: text("email"),
+        server_name: text("server_name"),
+        http: http.flatten(),
+        directory_url,
+        directory_authorities,
+        external_account: external_account(section, PATH, findings),
+    })
+}
+
+fn external_account(
+    section: &Section,
+    path: &str,
+    findings: &mut Findings,
+) -> Option<(String, Secret<Vec<u8>>)> {
+    let (id, key) = (section.text("eab_key_id"), section.text("eab_hmac_key"));
+    if id.is_empty() && key.is_empty() {
+        return None;
+    }
+    match URL_SAFE_NO_PAD.decode(key.trim_end_matches('=')) {
+        Ok(key) if !id.is_empty() && !key.is_empty() => Some((id.into(), Secret::new(key))),
+        _ => {
+            let fix =
+                "set eab_key_id and eab_hmac_key (base64url) as the authority gave them, or none of them";
+            findings.problem(&format!("{path}.eab_hmac_key"), "does not go with eab_key_id", fix);
+            None
+        }
+    }
+}
+
+/// `host:port`, `[address]:port` or `:port`.
+pub(super) fn host_and_port(text: &str) -> Option<(String, u16)> {
+    let (host, port) = text.rsplit_once(':')?;
+    let is_bracketed = host.starts_with('[') && host.ends_with(']');
+    let port = port.parse().ok().filter(|port| *port != 0)?;
+    (is_bracketed || !host.contains(':')).then(|| (host.to_owned(), port))
 }
 
 const MARK: &str = "-----BEGIN";
