@@ -9,6 +9,7 @@ use std::{
 };
 
 use ::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
+use arc_swap::ArcSwap;
 use gyre_core::{
     hub::{Direction, Framing, WireForm},
     session::Pings,
@@ -26,6 +27,7 @@ use gyre_transport::{
 use crate::{
     admin::Admin,
     api::{Endpoint, GrpcApi, HttpApi},
+    config::Resolved,
     hooks::Hooks,
     metrics::{self, ApiMetrics},
     rate::RateLimit,
@@ -57,7 +59,7 @@ pub struct Routes {
     /// `client.allowed_origins`.
     pub origins: OriginPolicy,
     /// `client.user_id_http_header`.
-    pub user_header: Option<Box<str>>,
+    pub user_header: ArcSwap<Option<Box<str>>>,
     /// Know which headers they may see.
     pub hooks: Hooks,
     /// `client.connection_rate_limit`.
@@ -66,6 +68,15 @@ pub struct Routes {
     pub api_metrics: Arc<ApiMetrics>,
     /// Further endpoints: the development mode's.
     pub extra: Option<Arc<dyn Extra>>,
+}
+
+impl Routes {
+    /// Takes over what of the configuration can change while they are served.
+    pub fn take_over(&self, resolved: &Resolved) {
+        self.origins.replace(&resolved.origins);
+        self.user_header.store(Arc::new(resolved.user_header.clone()));
+        self.connection_rate.set_rate(resolved.rules.limits.connection_rate_limit);
+    }
 }
 
 /// Endpoints beside the server's own.
@@ -235,7 +246,8 @@ impl Router {
 
     /// What a request that opens a connection says of it: the user a trusted header names, and what hooks may see.
     fn opening(&self, headers: &HeaderMap) -> OpeningRequest {
-        let user = self.routes.user_header.as_deref().and_then(|name| headers.get(name)?.to_str().ok());
+        let name = self.routes.user_header.load();
+        let user = name.as_deref().and_then(|name| headers.get(name)?.to_str().ok());
         OpeningRequest {
             user: user.filter(|user| !user.is_empty()).map(Into::into),
             headers: self.routes.hooks.visible(headers),

@@ -2,6 +2,7 @@
 
 mod flags;
 mod generate;
+mod logging;
 mod reference;
 mod run;
 mod tokens;

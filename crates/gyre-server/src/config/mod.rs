@@ -6,11 +6,13 @@
 
 mod channels;
 mod difference;
+pub mod dotenv;
 pub mod duration;
 mod env;
 mod flat;
 mod flat_hooks;
 mod hooks;
+mod http_server;
 mod keys;
 mod read;
 pub mod reference;
@@ -28,10 +30,11 @@ use serde_json::Value;
 
 pub use difference::{Change, changes};
 pub use env::Environment;
+pub use http_server::{HttpServer, InternalTls, TlsOptions, TlsSource};
 pub use read::Section;
 pub use resolve::{
-    ApiSettings, EmulationOptions, GrpcOptions, HttpServer, Pem, Resolved, StreamingOptions, TokenOptions,
-    TrackOptions, UniWebSocketOptions, WebSocketOptions, WebTransportOptions, resolve_origins,
+    ApiSettings, EmulationOptions, GrpcOptions, Resolved, StreamingOptions, TokenOptions, TrackOptions,
+    UniWebSocketOptions, WebSocketOptions, WebTransportOptions, resolve_origins,
 };
 pub use write::Format;
 

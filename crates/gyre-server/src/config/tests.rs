@@ -364,7 +364,10 @@ fn hooks_of_the_flat_layout_are_asked() {
     assert_eq!((rules.rpc.hook("math:x"), rules.rpc.hook("x")), (Ok("named"), Ok("named")));
     assert!(rules.rpc.hook("none:x").is_err());
     assert_eq!(paths(load(json!({"connect_proxy_name": "nosuch"}))), ["connect_proxy_name"]);
-    let nested = json!({"channel": {"without_namespace": {"subscribe_proxy_name": "named"}}});
+    let nested = json!({
+        "channel": {"without_namespace": {"subscribe_proxy_name": "named"}},
+        "proxies": [{"name": "named", "endpoint": "http://named"}],
+    });
     let rules = load(nested).unwrap().resolved.rules;
     assert_eq!(rules.namespaces.without_namespace.subscribe_hook, None, "a name enables nothing there");
 }

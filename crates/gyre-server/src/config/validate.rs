@@ -79,7 +79,7 @@ fn server(raw: &Section, findings: &mut Findings) {
             let fix = "set http_server.internal_port to another port";
             findings.problem("http_server.h2c_external", "needs an internal port of its own", fix);
         }
-        if has_tls {
+        if has_tls || server.object("tls_autocert").bool("enabled") {
             findings.problem(
                 "http_server.h2c_external",
                 "cannot be combined with TLS",
@@ -91,7 +91,8 @@ fn server(raw: &Section, findings: &mut Findings) {
     let has_acme = server.object("tls_autocert").bool("enabled");
     let has_pinned = raw.object("webtransport").bool("pinned_certificate");
     if has_http3 && !has_tls && !has_acme && !has_pinned {
-        let fix = "set http_server.tls.enabled with cert_pem and key_pem";
+        let fix =
+            "set http_server.tls.enabled with cert_pem and key_pem, or http_server.tls_autocert.enabled";
         findings.problem("http_server.http3.enabled", "HTTP/3 needs TLS", fix);
     }
     let webtransport = raw.object("webtransport");

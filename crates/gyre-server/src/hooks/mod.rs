@@ -18,7 +18,7 @@ mod refresh;
 mod rpc;
 mod shared_poll;
 mod subscribe;
-mod tls;
+pub(crate) mod tls;
 
 use std::{
     collections::HashMap,

@@ -18,7 +18,6 @@ use http_body::{Frame, SizeHint};
 use http_body_util::BodyExt;
 use hyper::{body::Incoming, rt::Executor, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
-use rustls::ServerConfig;
 use tokio::{
     net::{TcpListener, TcpStream},
     sync::watch,
@@ -27,7 +26,7 @@ use tokio::{
 };
 
 use super::{Body, BodyError, ConnectionEvent, Peer, Response, Service, stream::Stream};
-use crate::tunnel::InUse;
+use crate::{tls::ServerTls, tunnel::InUse};
 
 /// Time for the TLS handshake, and for the header of a request; an HTTP/1.1 connection without a request ends after it.
 ///
@@ -58,7 +57,7 @@ pub type Shutdown = watch::Receiver<bool>;
 #[derive(Clone, Debug, Default)]
 pub struct Front {
     /// TLS settings; `None` for plain text.
-    pub tls: Option<Arc<ServerConfig>>,
+    pub tls: Option<Arc<ServerTls>>,
     /// Plain text and TLS on one port, told apart by the first byte. Development only.
     pub accepts_both: bool,
     /// HTTP/2 without TLS, by prior knowledge.

@@ -143,6 +143,26 @@ pub(super) const FILE_SUFFIX: &str = "_file";
 
 pub use channel::CHANNEL_OPTIONS;
 
+/// The key at a dotted path, in which entries of lists have their number or name in brackets. Keys of maps are none.
+pub fn find(path: &str) -> Option<&'static Key> {
+    let mut bare = String::new();
+    let mut depth = 0_usize;
+    for c in path.chars() {
+        match c {
+            '[' => depth += 1,
+            ']' => depth = depth.saturating_sub(1),
+            c if depth == 0 => bare.push(c),
+            _ => {}
+        }
+    }
+    let mut found: Option<&'static Key> = None;
+    for name in bare.split('.') {
+        let keys = found.map_or(ROOT, Key::keys);
+        found = Some(keys.iter().find(|key| key.name == name)?);
+    }
+    found
+}
+
 /// Keys that several objects have.
 #[derive(Debug)]
 pub struct Shape {

@@ -2,7 +2,7 @@
 
 use super::{
     Key,
-    Kind::{Duration, Int, List, Text},
+    Kind::{Duration, Int, List, Pem, Text},
     Negative, key, object, secret,
     shared::TLS,
     switch, text,
@@ -34,12 +34,26 @@ pub(super) const HTTP_SERVER: &[Key] = &[
 
 const TLS_AUTOCERT: &[Key] = &[
     switch("enabled", "Obtains and renews certificates."),
-    key("host_whitelist", List, "", "Hosts certificates are obtained for; any if empty."),
-    text("cache_dir", "Folder that keeps certificates and the account over restarts."),
-    text("email", "Address the authority may write to."),
-    text("server_name", "Host that is assumed for clients that name none."),
-    switch("http", "Answers HTTP-01 challenges on `http_addr`."),
-    key("http_addr", Text, ":80", "Where challenges are answered: `host:port` or `:port`."),
+    key(
+        "host_whitelist",
+        List,
+        "",
+        "Names certificates are obtained for; whatever clients ask for if empty.",
+    ),
+    text("cache_dir", "Folder where certificates and the account are kept over restarts."),
+    text("email", "Where the authority reaches you."),
+    text("server_name", "Name that is assumed for clients that give none."),
+    switch("http", "Proofs over HTTP as well, at `http_addr`; other requests there are sent to HTTPS."),
+    key("http_addr", Text, ":80", "Where proofs over HTTP are given: `host:port` or `:port`."),
+    key(
+        "directory_url",
+        Text,
+        "https://acme-v02.api.letsencrypt.org/directory",
+        "Directory of the authority that gives certificates.",
+    ),
+    key("directory_ca_pem", Pem, "", "Authorities the directory is verified with, instead of the system's."),
+    text("eab_key_id", "Account you have with the authority, if it asks for one."),
+    secret("eab_hmac_key", "Key of that account, base64url."),
 ];
 
 pub(super) const LOG: &[Key] = &[
