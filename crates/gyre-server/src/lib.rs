@@ -16,4 +16,5 @@ pub mod metrics;
 pub mod rate;
 pub mod routes;
 pub mod secret;
+pub mod swagger;
 pub mod wiring;

@@ -31,6 +31,7 @@ use crate::{
     hooks::Hooks,
     metrics::{self, ApiMetrics},
     rate::RateLimit,
+    swagger::Swagger,
 };
 
 /// What is served where; shared by all shards.
@@ -56,6 +57,8 @@ pub struct Routes {
     pub init: Option<Box<str>>,
     /// `prometheus.handler_prefix`, if enabled.
     pub prometheus: Option<Box<str>>,
+    /// `swagger`, if enabled.
+    pub swagger: Option<Swagger>,
     /// `client.allowed_origins`.
     pub origins: OriginPolicy,
     /// `client.user_id_http_header`.
@@ -177,6 +180,9 @@ impl Router {
             }
         }
         if self.scope.operation {
+            if let Some(response) = routes.swagger.as_ref().and_then(|swagger| swagger.answer(&request)) {
+                return response;
+            }
             if is(&routes.health) {
                 return json("{}", "application/json");
             }
@@ -270,6 +276,7 @@ impl Router {
             || routes.streaming.iter().any(|stream| stream.is_at(path))
             || routes.api.as_ref().is_some_and(is_api)
             || routes.admin.as_ref().is_some_and(|admin| admin.endpoint(path).is_some())
+            || routes.swagger.as_ref().is_some_and(|swagger| swagger.is_at(path))
     }
 
     /// How a session asked for over HTTP/3 is served.

@@ -31,6 +31,7 @@ use crate::{
     metrics::ApiMetrics,
     rate::RateLimit,
     routes::{Extra, Prefixed, Routes, WebTransportSettings},
+    swagger::Swagger,
 };
 
 /// How long presence entries live after their last renewal.
@@ -267,6 +268,10 @@ fn routes(resolved: &Resolved, node: &Arc<Node>, hooks: Hooks, extra: Option<Arc
         health: resolved.health.clone(),
         init: resolved.init.clone(),
         prometheus: resolved.prometheus.clone(),
+        swagger: resolved
+            .swagger
+            .clone()
+            .map(|prefix| Swagger::new(prefix, api.prefix.as_deref().unwrap_or("/api"))),
         origins: resolved.origins.clone(),
         user_header: ArcSwap::from_pointee(resolved.user_header.clone()),
         hooks,

@@ -6,6 +6,7 @@
 //! Spec: centrifugo `internal/apiproto/api.proto`; centrifugal.dev, "Server API walkthrough".
 
 mod decode;
+pub mod describe;
 mod encode;
 pub mod protobuf;
 

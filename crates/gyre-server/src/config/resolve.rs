@@ -70,6 +70,8 @@ pub struct Resolved {
     pub init: Option<Box<str>>,
     /// `prometheus`.
     pub prometheus: Option<Box<str>>,
+    /// `swagger`.
+    pub swagger: Option<Box<str>>,
     /// `shutdown.timeout`.
     pub shutdown_timeout: Duration,
     /// `log.level`.
@@ -238,6 +240,7 @@ pub(super) fn resolve(raw: &Section, findings: &mut Findings) -> Option<Resolved
         health: endpoint(raw.object("health")),
         init: endpoint(raw.object("init")),
         prometheus: endpoint(raw.object("prometheus")),
+        swagger: endpoint(raw.object("swagger")),
         shutdown_timeout: raw.object("shutdown").duration("timeout"),
         log_level: raw.object("log").text("level").to_lowercase(),
         log_file: non_empty(raw.object("log").text("file")).map(Into::into),

@@ -4,9 +4,8 @@
 use super::{Section, Warning, read::Findings};
 
 /// Switches of what is not there: the object that has each, and the key.
-const SWITCHES: [(&str, &str); 6] = [
+const SWITCHES: [(&str, &str); 5] = [
     ("grpc_api", "reflection"),
-    ("swagger", "enabled"),
     ("debug", "enabled"),
     ("opentelemetry", "enabled"),
     ("graphite", "enabled"),
