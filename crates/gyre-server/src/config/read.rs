@@ -104,10 +104,13 @@ impl Section {
         self.values.get(name)
     }
 
-    /// True for a text or list that holds something.
-    pub(super) fn is_filled(&self, name: &str) -> bool {
+    /// True for a value that is not nothing, zero or false.
+    pub(super) fn is_set(&self, name: &str) -> bool {
         match self.values.get(name) {
+            Some(Setting::Bool(value)) => *value,
+            Some(Setting::Int(value)) => *value != 0,
             Some(Setting::Text(text)) => !text.is_empty(),
+            Some(Setting::Duration(value)) => !value.is_zero(),
             Some(Setting::List(items)) => !items.is_empty(),
             _ => false,
         }

@@ -12,6 +12,17 @@ const SWITCHES: [(&str, &str); 5] = [
     ("controller", "enabled"),
 ];
 
+/// Values of what is not there: the object that has each, and the key. Other values than the default do nothing.
+const VALUES: [(&str, &str); 7] = [
+    ("shutdown", "drain_window"),
+    ("client", "write_delay"),
+    ("admin", "web_path"),
+    ("admin", "web_proxy_address"),
+    ("prometheus", "instrument_http_handlers"),
+    ("prometheus", "recovered_publications_histogram"),
+    ("prometheus", "native_histograms"),
+];
+
 pub(super) fn check(raw: &Section, findings: &mut Findings) {
     if raw.at("admin").bool("enabled") {
         let message = "admin.enabled serves login and API; this version has no web interface";
@@ -22,6 +33,9 @@ pub(super) fn check(raw: &Section, findings: &mut Findings) {
         findings.warnings.push(Warning::new(message));
     };
     for (object, key) in SWITCHES.iter().filter(|(object, key)| raw.at(object).bool(key)) {
+        warn(&format!("{object}.{key}"));
+    }
+    for (object, key) in VALUES.iter().filter(|(object, key)| raw.at(object).is_set(key)) {
         warn(&format!("{object}.{key}"));
     }
     for (i, _) in raw.objects("consumers").iter().enumerate().filter(|(_, c)| c.bool("enabled")) {

@@ -616,7 +616,7 @@ fn consumers(list: &[Section], findings: &mut Findings) {
         };
         if consumer.bool("enabled") {
             for key in *required {
-                if !consumer.object(kind).is_filled(key) {
+                if !consumer.object(kind).is_set(key) {
                     findings.problem(&format!("{path}.{kind}.{key}"), "is needed", "set it");
                 }
             }

@@ -1,3 +1,6 @@
+mod layers;
+mod mistakes;
+
 use std::{
     path::PathBuf,
     sync::atomic::{AtomicU32, Ordering},
