@@ -38,7 +38,7 @@ enum Command {
     Serve,
     /// Check a configuration and exit
     Checkconfig {
-        /// Fail on unknown keys as well
+        /// Fail on unknown keys and on an open gRPC API as well
         #[arg(short, long)]
         strict: bool,
     },

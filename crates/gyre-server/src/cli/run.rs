@@ -15,7 +15,7 @@ use tokio::{
 
 use super::{Arguments, Command, generate, logging::Logging, reference, tokens};
 use crate::{
-    config::{self, Environment, Loaded, Problem, Section, Sources, dotenv},
+    config::{self, Environment, Loaded, Problem, Section, Sources, Warning, dotenv},
     dev::{Development, DevelopmentError, StateLocations, run_clock},
     wiring::{self, Additions, Server},
 };
@@ -111,9 +111,10 @@ fn check_config(arguments: &Arguments, strict: bool) -> ExitCode {
     match config::load(&sources) {
         Err(problems) => report(&problems),
         Ok(loaded) => {
-            let unknown: Vec<_> = loaded.warnings.iter().filter(|warning| warning.is_unknown_key).collect();
-            unknown.iter().for_each(|warning| println!("{}", warning.message));
-            if strict && !unknown.is_empty() { ExitCode::FAILURE } else { ExitCode::SUCCESS }
+            let is_told = |warning: &&Warning| warning.is_unknown_key || (strict && warning.is_open_door);
+            let told: Vec<_> = loaded.warnings.iter().filter(is_told).collect();
+            told.iter().for_each(|warning| println!("{}", warning.message));
+            if strict && !told.is_empty() { ExitCode::FAILURE } else { ExitCode::SUCCESS }
         }
     }
 }

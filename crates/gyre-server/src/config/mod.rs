@@ -65,11 +65,18 @@ pub struct Warning {
     pub message: String,
     /// The key is unknown: `checkconfig --strict` fails on it.
     pub is_unknown_key: bool,
+    /// It lets people in whom nobody asks for a key: `checkconfig --strict` fails on it as well.
+    pub is_open_door: bool,
 }
 
 impl Warning {
     fn new(message: impl Into<String>) -> Self {
-        Self { message: message.into(), is_unknown_key: false }
+        Self { message: message.into(), is_unknown_key: false, is_open_door: false }
+    }
+
+    /// Nobody is asked for a key.
+    fn open_door(message: impl Into<String>) -> Self {
+        Self { is_open_door: true, ..Self::new(message) }
     }
 
     /// A value that would let nothing through.
@@ -90,7 +97,7 @@ impl Warning {
             }
             _ => String::new(),
         };
-        Self { message: format!("unknown key \"{path}\" is ignored{hint}"), is_unknown_key: true }
+        Self { is_unknown_key: true, ..Self::new(format!("unknown key \"{path}\" is ignored{hint}")) }
     }
 }
 

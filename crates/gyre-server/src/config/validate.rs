@@ -43,6 +43,11 @@ pub(super) fn validate(raw: &Section, findings: &mut Findings) {
 /// Each listener for gRPC has a port of its own: sockets that share one would take each other's clients.
 fn grpc(raw: &Section, findings: &mut Findings) {
     let server = raw.object("http_server");
+    let api = raw.object("grpc_api");
+    if api.bool("enabled") && api.text("key").is_empty() {
+        let message = "grpc_api.key is not set: everybody who reaches the port may call the API";
+        findings.warnings.push(Warning::open_door(message));
+    }
     let mut taken = vec![(server.int("port"), "http_server")];
     taken.extend(server.text("internal_port").parse().ok().map(|port| (port, "http_server")));
     for name in ["uni_grpc", "grpc_api"] {
