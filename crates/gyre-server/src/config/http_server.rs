@@ -36,6 +36,22 @@ pub struct HttpServer {
     pub h2c: bool,
 }
 
+impl HttpServer {
+    /// True if the external port speaks TLS.
+    pub fn has_tls(&self) -> bool {
+        self.tls.is_some() || self.autocert.is_some()
+    }
+
+    /// True if the internal port does.
+    pub fn has_internal_tls(&self) -> bool {
+        match self.internal_tls {
+            InternalTls::Plain => false,
+            InternalTls::External => self.has_tls(),
+            InternalTls::Own(_) => true,
+        }
+    }
+}
+
 /// TLS of the internal port.
 #[derive(Clone, Debug)]
 pub enum InternalTls {
