@@ -59,6 +59,11 @@ fn property(key: &'static Key) -> Value {
         Kind::Bool => json!({"type": "boolean", "default": key.default == "true"}),
         Kind::Int => json!({"type": "integer", "default": key.default.parse::<i64>().unwrap_or(0)}),
         Kind::Text if key.choices.is_empty() => json!({"type": "string", "default": key.default}),
+        // A whole configuration written out has the default, even where it is no choice.
+        Kind::Text if !key.choices.contains(&key.default) => {
+            let choices = [&[key.default], key.choices].concat();
+            json!({"enum": choices, "default": key.default})
+        }
         Kind::Text => json!({"enum": key.choices, "default": key.default}),
         Kind::Pem => json!({"type": "string"}),
         Kind::Duration => json!({
