@@ -141,6 +141,9 @@ pub fn start(resolved: &Resolved, additions: Additions, control: &Runtime) -> Re
             Box::pin(serve_shard(shard, listeners, routes, h3, shutdown.clone(), timeout))
         }),
     )?;
+    if let Some(acme) = acme {
+        control.spawn(acme.run());
+    }
     Ok(Server { node, authenticator, hooks, certificates, stop, threads, shutdown_timeout: timeout })
 }
 
@@ -255,6 +258,7 @@ fn routes(resolved: &Resolved, node: &Arc<Node>, hooks: Hooks, extra: Option<Arc
         init: resolved.init.clone(),
         prometheus: resolved.prometheus.clone(),
         origins: resolved.origins.clone(),
+        policy: resolved.server.policy.clone(),
         user_header: resolved.user_header.clone(),
         hooks,
         connection_rate: RateLimit::new(resolved.rules.limits.connection_rate_limit, Instant::now()),

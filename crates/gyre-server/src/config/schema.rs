@@ -317,8 +317,42 @@ const RPC: &[Key] = &[
 const HTTP_SERVER: &[Key] = &[
     about("address", Text, "", "host to listen on; empty for all addresses"),
     key("port", Int, "8000"),
+    about("addresses", List, "", "further addresses, served the same: host:port, or :port"),
     about("internal_address", Text, "", "host of the internal port"),
     about("internal_port", Text, "", "where API, admin, metrics and health move"),
+    about("internal_addresses", List, "", "further addresses where API, admin, metrics and health are"),
+    about(
+        "proxy_protocol",
+        Object(&[
+            key("enabled", Bool, ""),
+            about(
+                "networks",
+                List,
+                "",
+                "proxies that send the header; empty if every connection begins with it",
+            ),
+            about("timeout", Duration, "5s", "until the whole header is there"),
+        ]),
+        "",
+        "versions 1 and 2, on the external port",
+    ),
+    about(
+        "trusted_forwarders",
+        List,
+        "",
+        "networks of proxies whose X-Forwarded-For and X-Real-IP are believed",
+    ),
+    about(
+        "hsts",
+        Object(&[
+            key("enabled", Bool, ""),
+            key("max_age", Duration, "8760h"),
+            key("include_subdomains", Bool, ""),
+            key("preload", Bool, ""),
+        ]),
+        "",
+        "Strict-Transport-Security in answers over TLS",
+    ),
     key("tls", Object(TLS), ""),
     about("tls_external", Bool, "", "TLS for the external port only"),
     about("internal_tls", Object(TLS), "", "TLS of the internal port"),
