@@ -68,9 +68,16 @@ impl Listeners {
         };
         let has_http3 = server.http3 && tls.is_some();
         let mut external = http::resolve(&server.address, server.port)?;
-        let internal = match &server.internal {
-            Some((address, port)) => Some(http::resolve(address, *port)?),
-            None => None,
+        add_addresses(&mut external, &server.addresses)?;
+        let internal = match (&server.internal, &*server.internal_addresses) {
+            (None, []) => None,
+            (host, more) => {
+                let host = host.as_ref().map(|(host, port)| http::resolve(host, *port)).transpose()?;
+                let mut internal =
+                    host.unwrap_or_else(|| Addresses { required: Vec::new(), optional: Vec::new() });
+                add_addresses(&mut internal, more)?;
+                Some(internal)
+            }
         };
         check(&mut external, has_http3)?;
         let internal = match internal {
@@ -97,7 +104,7 @@ impl Listeners {
                 tls,
                 accepts_both,
                 accepts_h2c: server.h2c,
-                alt_svc_port: has_http3.then_some(server.port),
+                proxy_protocol: server.proxy_protocol.clone(),
                 ..Front::default()
             },
             internal_front: Front { tls: internal_tls, ..Front::default() },
@@ -216,6 +223,16 @@ fn server_tls(options: &TlsOptions) -> Result<Arc<ServerTls>, TlsError> {
     ServerTls::new(options.identity(), None)
 }
 
+/// Addresses that are listed beside host and port.
+fn add_addresses(addresses: &mut Addresses, listed: &[(String, u16)]) -> io::Result<()> {
+    for (host, port) in listed {
+        let Addresses { required, optional } = http::resolve(host, *port)?;
+        addresses.required.extend(required);
+        addresses.optional.extend(optional);
+    }
+    Ok(())
+}
+
 /// Required addresses must be free; optional ones that cannot be had are left out.
 fn check(addresses: &mut Addresses, with_udp: bool) -> Result<(), StartError> {
     for address in &addresses.required {
@@ -252,7 +269,10 @@ pub(crate) fn listen(
     };
     let router = Router::new(routes.clone(), listeners.external_scope(), shard.clone());
     for listener in sockets.external {
-        spawn_listener(&mut serving, listener, &listeners.front, &router, shutdown)?;
+        // HTTP/3 is on the UDP port of the same number.
+        let alt_svc_port = listeners.has_http3.then(|| listener.local_addr().map(|address| address.port()));
+        let front = Front { alt_svc_port: alt_svc_port.transpose()?, ..listeners.front.clone() };
+        spawn_listener(&mut serving, listener, &front, &router, shutdown)?;
     }
     if let Some(tls) = listeners.front.tls.as_ref().filter(|_| listeners.has_http3) {
         for socket in sockets.quic {

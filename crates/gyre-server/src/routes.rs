@@ -18,7 +18,7 @@ use gyre_h3::RequestHead;
 use gyre_node::{ConnectionOptions, LocalShard, OpeningRequest, TransportKind};
 use gyre_protocol::codec::Encoding;
 use gyre_transport::{
-    http::{ConnectionEvent, OriginPolicy, Peer, Request, Response, Service, full, status},
+    http::{ConnectionEvent, OriginPolicy, Peer, Policy, Request, Response, Service, full, status},
     quic,
     streaming::{self, emulation, grpc},
     websocket, webtransport,
@@ -61,6 +61,8 @@ pub struct Routes {
     pub swagger: Option<Swagger>,
     /// `client.allowed_origins`.
     pub origins: OriginPolicy,
+    /// `http_server.trusted_forwarders` and `http_server.hsts`.
+    pub policy: Policy,
     /// `client.user_id_http_header`.
     pub user_header: ArcSwap<Option<Box<str>>>,
     /// Know which headers they may see.
@@ -146,6 +148,14 @@ impl Router {
     /// A service for the endpoints in `scope`.
     pub fn new(routes: Arc<Routes>, scope: Scope, shard: LocalShard) -> Rc<Self> {
         Rc::new(Self { routes, scope, shard })
+    }
+
+    /// Finds out who the client is, which proxies may know better than the connection.
+    fn identify(&self, request: &mut Request) -> Option<Peer> {
+        let mut peer = *request.extensions().get::<Peer>()?;
+        self.routes.policy.apply(&mut peer, request.headers_mut());
+        request.extensions_mut().insert(peer);
+        Some(peer)
     }
 
     async fn route(&self, request: Request) -> Response {
@@ -280,7 +290,7 @@ impl Router {
     }
 
     /// How a session asked for over HTTP/3 is served.
-    fn webtransport(&self, head: &RequestHead) -> Result<webtransport::Options, StatusCode> {
+    fn webtransport(&self, head: &RequestHead, mut peer: Peer) -> Result<webtransport::Options, StatusCode> {
         let (path, query) = head.path.split_once('?').unwrap_or((&head.path, ""));
         let Some(Prefixed { served: settings, .. }) =
             self.routes.webtransport.iter().find(|webtransport| webtransport.is_at(path))
@@ -293,7 +303,8 @@ impl Router {
         if !self.admits_connection() {
             return Err(StatusCode::SERVICE_UNAVAILABLE);
         }
-        let headers = header_map(head);
+        let mut headers = header_map(head);
+        self.routes.policy.apply(&mut peer, &mut headers);
         if !self.routes.origins.allows(&headers) {
             return Err(StatusCode::FORBIDDEN);
         }
@@ -349,7 +360,16 @@ impl Router {
 
 impl Service for Router {
     fn call(self: Rc<Self>, request: Request) -> Pin<Box<dyn Future<Output = Response>>> {
-        Box::pin(async move { self.route(request).await })
+        Box::pin(async move {
+            let policy = &self.routes.policy;
+            let mut request = request;
+            let peer = self.identify(&mut request);
+            let mut response = self.route(request).await;
+            if let Some(peer) = peer {
+                policy.add_transport_security(peer, response.headers_mut());
+            }
+            response
+        })
     }
 
     fn observe(&self, event: ConnectionEvent) {
@@ -370,8 +390,8 @@ impl quic::Handler for Http3 {
         self.0.clone()
     }
 
-    fn session(&self, head: &RequestHead, _: Peer) -> Result<webtransport::Options, u16> {
-        self.0.webtransport(head).map_err(|status| status.as_u16())
+    fn session(&self, head: &RequestHead, peer: Peer) -> Result<webtransport::Options, u16> {
+        self.0.webtransport(head, peer).map_err(|status| status.as_u16())
     }
 }
 
@@ -386,6 +406,8 @@ pub struct UniGrpc {
 impl Service for UniGrpc {
     fn call(self: Rc<Self>, request: Request) -> Pin<Box<dyn Future<Output = Response>>> {
         Box::pin(async move {
+            let mut request = request;
+            self.router.identify(&mut request);
             // Who trusts a header for the user has a proxy that sets it, and that is one for HTTP.
             let admit = |metadata: &HeaderMap| {
                 let headers = self.router.routes.hooks.visible_metadata(metadata);

@@ -145,6 +145,9 @@ pub fn start(resolved: &Resolved, additions: Additions, control: &Runtime) -> Re
             Box::pin(serve_shard(shard, listeners, routes, h3, shutdown.clone(), timeout))
         }),
     )?;
+    if let Some(acme) = acme {
+        control.spawn(acme.run());
+    }
     Ok(Server {
         node,
         authenticator,
@@ -273,6 +276,7 @@ fn routes(resolved: &Resolved, node: &Arc<Node>, hooks: Hooks, extra: Option<Arc
             .clone()
             .map(|prefix| Swagger::new(prefix, api.prefix.as_deref().unwrap_or("/api"))),
         origins: resolved.origins.clone(),
+        policy: resolved.server.policy.clone(),
         user_header: ArcSwap::from_pointee(resolved.user_header.clone()),
         hooks,
         connection_rate: RateLimit::new(resolved.rules.limits.connection_rate_limit, Instant::now()),

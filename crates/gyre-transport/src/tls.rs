@@ -195,6 +195,17 @@ fn challenge_config(named: Arc<NamedCertificates>) -> Result<Arc<ServerConfig>, 
 }
 
 fn certified_key(certificates: &[u8], key: &[u8]) -> Result<Arc<CertifiedKey>, TlsError> {
+    let certified = unchecked_key(certificates, key)?;
+    match certified.keys_match() {
+        Err(rustls::Error::InconsistentKeys(rustls::InconsistentKeys::KeyMismatch)) => {
+            Err(TlsError::KeyMismatch)
+        }
+        result => Ok(result.map(|()| Arc::new(certified))?),
+    }
+}
+
+/// A certificate with a key that nobody has compared.
+fn unchecked_key(certificates: &[u8], key: &[u8]) -> Result<CertifiedKey, TlsError> {
     let chain: Vec<_> = CertificateDer::pem_slice_iter(certificates).collect::<Result<_, _>>()?;
     if chain.is_empty() {
         return Err(TlsError::NoCertificate);
@@ -203,14 +214,7 @@ fn certified_key(certificates: &[u8], key: &[u8]) -> Result<Arc<CertifiedKey>, T
         Err(rustls::pki_types::pem::Error::NoItemsFound) => return Err(TlsError::NoKey),
         key => key?,
     };
-    let key = aws_lc_rs::default_provider().key_provider.load_private_key(key)?;
-    let certified = CertifiedKey::new(chain, key);
-    match certified.keys_match() {
-        Err(rustls::Error::InconsistentKeys(rustls::InconsistentKeys::KeyMismatch)) => {
-            Err(TlsError::KeyMismatch)
-        }
-        result => Ok(result.map(|()| Arc::new(certified))?),
-    }
+    Ok(CertifiedKey::new(chain, aws_lc_rs::default_provider().key_provider.load_private_key(key)?))
 }
 
 /// TLS 1.2 and 1.3 for TCP: HTTP/2 and HTTP/1.1. With `client_authorities` (PEM) only clients with a certificate of

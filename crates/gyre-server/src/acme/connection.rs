@@ -48,7 +48,8 @@ impl HttpClient for Connection {
         let call = self.0.request(request);
         Box::pin(async move {
             let exchange = async {
-                let (parts, body) = call.await.map_err(|error| Error::Other(Box::new(error)))?.into_parts();
+                let (parts, body) =
+                    call.await.map_err(|error| Error::Other(with_sources(&error).into()))?.into_parts();
                 let body = Limited::new(body, ANSWER_BYTES_MAX).collect().await.map_err(Error::Other)?;
                 Ok(BytesResponse::from(Response::from_parts(parts, Full::new(body.to_bytes()))))
             };
@@ -58,4 +59,15 @@ impl HttpClient for Connection {
             }
         })
     }
+}
+
+/// What went wrong, and what that came from: the outermost error says only where.
+fn with_sources(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(error) = source {
+        text += &format!(": {error}");
+        source = error.source();
+    }
+    text
 }

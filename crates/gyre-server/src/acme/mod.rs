@@ -141,21 +141,29 @@ impl Acme {
     /// Does what is due, for as long as the server runs.
     pub async fn run(mut self) {
         loop {
+            // No more than wait at a time: who asks for many names must not keep what is due from being done.
+            for _ in 0..NAMES_MAX {
+                let Ok(name) = self.wanted.try_recv() else { break };
+                self.admit(&name);
+            }
             let next = self.names.iter().min_by_key(|(_, state)| state.due);
             let next = next.map(|(name, state)| (name.clone(), state.due));
-            let now = SystemTime::now();
-            let pause = next.as_ref().map(|(_, due)| due.duration_since(now).unwrap_or_default());
+            let pause = match next {
+                None => LOOK_INTERVAL,
+                Some((name, due)) => match due.duration_since(SystemTime::now()) {
+                    Ok(pause) => pause.min(LOOK_INTERVAL),
+                    Err(_) => {
+                        self.renew(&name).await;
+                        continue;
+                    }
+                },
+            };
             tokio::select! {
-                biased;
                 wanted = self.wanted.recv() => match wanted {
                     Some(name) => self.admit(&name),
                     None => return,
                 },
-                () = tokio::time::sleep(pause.unwrap_or(LOOK_INTERVAL).min(LOOK_INTERVAL)) => {
-                    if let Some((name, _)) = next.filter(|(_, due)| *due <= SystemTime::now()) {
-                        self.renew(&name).await;
-                    }
-                }
+                () = tokio::time::sleep(pause) => {}
             }
         }
     }
@@ -209,9 +217,9 @@ impl Acme {
         let outcome = self.obtain(name).await;
         let now = SystemTime::now();
         let due = outcome.and_then(|obtained| {
-            let due = self.serve(name, &obtained, now).ok_or(ObtainError::Unusable)?;
+            // Kept first: what clients have seen must not be lost by a crash.
             self.keep(name, &obtained);
-            Ok(due)
+            self.serve(name, &obtained, now).ok_or(ObtainError::Unusable)
         });
         let Some(state) = self.names.get_mut(name) else { return };
         match due {

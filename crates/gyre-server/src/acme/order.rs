@@ -65,13 +65,11 @@ impl ObtainError {
             Self::Order(_) | Self::Make(_) | Self::Show(_) | Self::Unusable => return "it is tried again",
         };
         match problem.r#type.as_deref().and_then(|kind| kind.rsplit(':').next()).unwrap_or_default() {
-            "connection" | "tls" => {
-                "let the authority reach this server at port 443 of the name (or at port 80 with tls_autocert.http)"
+            "connection" | "tls" | "unauthorized" | "incorrectResponse" => {
+                "let the authority reach this server, and no other, at port 443 of the name (or at port 80 with \
+                 tls_autocert.http)"
             }
             "dns" => "let the name's A and AAAA records in the DNS point to this server",
-            "unauthorized" | "incorrectResponse" => {
-                "another server answers at the name's address: correct the DNS"
-            }
             "caa" => "let the name's CAA records in the DNS allow this authority",
             "rateLimited" => {
                 "wait as long as it says, and set cache_dir so that certificates survive restarts"

@@ -6,7 +6,11 @@ use base64::{
     Engine,
     engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD},
 };
-use gyre_transport::tls::{Identity, ServerTls, TlsError};
+use gyre_transport::{
+    http::{Network, Networks, Policy, ProxyProtocol},
+    tls::{Identity, ServerTls, TlsError},
+};
+use http::HeaderValue;
 
 use super::{
     Section,
@@ -22,8 +26,16 @@ pub struct HttpServer {
     pub address: String,
     /// Port to listen on.
     pub port: u16,
+    /// Further hosts and ports, served the same.
+    pub addresses: Vec<(String, u16)>,
     /// Host and port of API, metrics and health, if they are apart.
     pub internal: Option<(String, u16)>,
+    /// Further hosts and ports of those.
+    pub internal_addresses: Vec<(String, u16)>,
+    /// What connections of the external port begin with.
+    pub proxy_protocol: Option<ProxyProtocol>,
+    /// What is done to every request and its answer.
+    pub policy: Policy,
     /// TLS of the external port.
     pub tls: Option<TlsOptions>,
     /// TLS of the internal port.
@@ -159,7 +171,14 @@ pub(super) fn resolve(raw: &Section, findings: &mut Findings) -> HttpServer {
         autocert,
         address,
         port,
+        addresses: addresses(server, "addresses", findings),
         internal,
+        internal_addresses: addresses(server, "internal_addresses", findings),
+        proxy_protocol: proxy_protocol(server.object("proxy_protocol"), findings),
+        policy: Policy {
+            trusted_forwarders: networks(server, "http_server", "trusted_forwarders", findings),
+            transport_security: transport_security(server.object("hsts"), findings),
+        },
         tls,
         internal_tls,
         h2c: server.bool("h2c_external"),
@@ -211,6 +230,68 @@ pub(super) fn tls(section: &Section, path: &str, findings: &mut Findings) -> Opt
             None
         }
     }
+}
+
+fn addresses(server: &Section, key: &str, findings: &mut Findings) -> Vec<(String, u16)> {
+    let mut addresses = Vec::new();
+    for text in server.list(key) {
+        match host_and_port(text) {
+            Some(address) => addresses.push(address),
+            None => {
+                let fix = "write host:port, [address]:port, or :port for all addresses";
+                findings.problem(&format!("http_server.{key}"), format!("\"{text}\" is not an address"), fix);
+            }
+        }
+    }
+    addresses
+}
+
+fn proxy_protocol(section: &Section, findings: &mut Findings) -> Option<ProxyProtocol> {
+    const PATH: &str = "http_server.proxy_protocol";
+    let senders = networks(section, PATH, "networks", findings);
+    if section.bool("enabled") && section.duration("timeout").is_zero() {
+        findings.problem(&format!("{PATH}.timeout"), "cannot be 0", "leave it out for 5s");
+    }
+    section.bool("enabled").then(|| ProxyProtocol { senders, timeout: section.duration("timeout") })
+}
+
+/// The networks of a list; `None` if it is empty.
+fn networks(section: &Section, path: &str, key: &str, findings: &mut Findings) -> Option<Networks> {
+    let mut networks = Vec::new();
+    for text in section.list(key) {
+        match text.parse::<Network>() {
+            Ok(network) => networks.push(network),
+            Err(error) => {
+                let fix = "write an address, or a network such as 10.0.0.0/8";
+                findings.problem(&format!("{path}.{key}"), format!("\"{text}\" is {error}"), fix);
+            }
+        }
+    }
+    (!networks.is_empty()).then(|| Networks(networks))
+}
+
+/// Preloading asks for a year and all subdomains, and cannot be taken back soon.
+///
+/// Spec: RFC 6797 section 6.1; hstspreload.org
+fn transport_security(section: &Section, findings: &mut Findings) -> Option<HeaderValue> {
+    const YEAR: u64 = 365 * 24 * 3600;
+    if !section.bool("enabled") {
+        return None;
+    }
+    let (seconds, has_subdomains) =
+        (section.duration("max_age").as_secs(), section.bool("include_subdomains"));
+    let mut value = format!("max-age={seconds}");
+    if has_subdomains {
+        value += "; includeSubDomains";
+    }
+    if section.bool("preload") {
+        if seconds < YEAR || !has_subdomains {
+            let fix = "set include_subdomains, and max_age to 8760h at least";
+            findings.problem("http_server.hsts.preload", "needs subdomains and a year", fix);
+        }
+        value += "; preload";
+    }
+    HeaderValue::try_from(value).ok()
 }
 
 /// With certificates that are obtained none is needed; one that is given is shown where there is no other.

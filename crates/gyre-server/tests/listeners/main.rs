@@ -2,12 +2,14 @@
 //! of each kind, clients behind proxies. Every option is set in a configuration file and tried from outside.
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
 
+mod acme;
 mod certificates;
 mod client_certificates;
+mod proxies;
 
 use std::{
     net::TcpListener,
-    path::{Path, PathBuf},
+    path::PathBuf,
     process::{Child, Command, Stdio},
     sync::Arc,
     time::{Duration, Instant},
@@ -57,6 +59,12 @@ impl Folder {
 
 impl Drop for Folder {
     fn drop(&mut self) {
+        if std::thread::panicking() {
+            let log = std::fs::read_to_string(self.0.join("log")).unwrap_or_default();
+            log.lines()
+                .filter(|line| !line.contains("HTTP connection ended"))
+                .for_each(|line| eprintln!("{line}"));
+        }
         drop(std::fs::remove_dir_all(&self.0));
     }
 }
@@ -97,10 +105,6 @@ impl Server {
     /// True if the log has a line with that.
     fn has_logged(&self, text: &str) -> bool {
         std::fs::read_to_string(self.folder.0.join("log")).unwrap().contains(text)
-    }
-
-    fn path(&self) -> &Path {
-        &self.folder.0
     }
 
     fn signal(&self, signal: rustix::process::Signal) {

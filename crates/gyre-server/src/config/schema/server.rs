@@ -17,6 +17,25 @@ pub(super) const HTTP_SERVER: &[Key] = &[
         "Port that the API, `admin`, `prometheus`, `health`, `swagger` and `debug` move to; clients keep the other one. \
          Without it, one port serves everything.",
     ),
+    key(
+        "addresses",
+        List,
+        "",
+        "Further addresses that serve the same as the external port: `host:port`, or `:port`.",
+    ),
+    key("internal_addresses", List, "", "Further addresses that serve the same as the internal port."),
+    object(
+        "proxy_protocol",
+        PROXY_PROTOCOL,
+        "The header by which proxies of TCP tell the client's address, versions 1 and 2, on the external port.",
+    ),
+    key(
+        "trusted_forwarders",
+        List,
+        "",
+        "Networks of proxies whose `X-Forwarded-For` and `X-Real-IP` are believed.",
+    ),
+    object("hsts", HSTS, "`Strict-Transport-Security` in responses over TLS."),
     object("tls", TLS, "TLS of both ports, unless the keys below say otherwise."),
     switch("tls_external", "TLS for the external port only; the internal one is plain text."),
     object("internal_tls", TLS, "TLS of the internal port, if it is to differ."),
@@ -30,6 +49,19 @@ pub(super) const HTTP_SERVER: &[Key] = &[
         "HTTP over QUIC, which WebTransport needs.",
     ),
     switch("h2c_external", "HTTP/2 without TLS on the external port; needs an internal port of its own."),
+];
+
+const PROXY_PROTOCOL: &[Key] = &[
+    switch("enabled", "Connections begin with the header."),
+    key("networks", List, "", "Proxies that send it; if empty, every connection begins with it."),
+    key("timeout", Duration, "5s", "Time until the whole header is there."),
+];
+
+const HSTS: &[Key] = &[
+    switch("enabled", "Sends the header."),
+    key("max_age", Duration, "8760h", "How long browsers use TLS only."),
+    switch("include_subdomains", "The same for all hosts below this one."),
+    switch("preload", "Agrees to be in the lists that browsers come with."),
 ];
 
 const TLS_AUTOCERT: &[Key] = &[
