@@ -9,6 +9,7 @@ use std::{
 };
 
 use ::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
+use arc_swap::ArcSwap;
 use gyre_core::{
     hub::{Direction, Framing, WireForm},
     session::Pings,
@@ -17,7 +18,7 @@ use gyre_h3::RequestHead;
 use gyre_node::{ConnectionOptions, LocalShard, OpeningRequest, TransportKind};
 use gyre_protocol::codec::Encoding;
 use gyre_transport::{
-    http::{ConnectionEvent, OriginPolicy, Peer, Request, Response, Service, full, status},
+    http::{ConnectionEvent, OriginPolicy, Peer, Policy, Request, Response, Service, full, status},
     quic,
     streaming::{self, emulation, grpc},
     websocket, webtransport,
@@ -26,9 +27,11 @@ use gyre_transport::{
 use crate::{
     admin::Admin,
     api::{Endpoint, GrpcApi, HttpApi},
+    config::Resolved,
     hooks::Hooks,
     metrics::{self, ApiMetrics},
     rate::RateLimit,
+    swagger::Swagger,
 };
 
 /// What is served where; shared by all shards.
@@ -54,10 +57,14 @@ pub struct Routes {
     pub init: Option<Box<str>>,
     /// `prometheus.handler_prefix`, if enabled.
     pub prometheus: Option<Box<str>>,
+    /// `swagger`, if enabled.
+    pub swagger: Option<Swagger>,
     /// `client.allowed_origins`.
     pub origins: OriginPolicy,
+    /// `http_server.trusted_forwarders` and `http_server.hsts`.
+    pub policy: Policy,
     /// `client.user_id_http_header`.
-    pub user_header: Option<Box<str>>,
+    pub user_header: ArcSwap<Option<Box<str>>>,
     /// Know which headers they may see.
     pub hooks: Hooks,
     /// `client.connection_rate_limit`.
@@ -68,6 +75,15 @@ pub struct Routes {
     pub quic: Arc<quic::Statistics>,
     /// Further endpoints: the development mode's.
     pub extra: Option<Arc<dyn Extra>>,
+}
+
+impl Routes {
+    /// Takes over what of the configuration can change while they are served.
+    pub fn take_over(&self, resolved: &Resolved) {
+        self.origins.replace(&resolved.origins);
+        self.user_header.store(Arc::new(resolved.user_header.clone()));
+        self.connection_rate.set_rate(resolved.rules.limits.connection_rate_limit);
+    }
 }
 
 /// Endpoints beside the server's own.
@@ -136,6 +152,14 @@ impl Router {
         Rc::new(Self { routes, scope, shard })
     }
 
+    /// Finds out who the client is, which proxies may know better than the connection.
+    fn identify(&self, request: &mut Request) -> Option<Peer> {
+        let mut peer = *request.extensions().get::<Peer>()?;
+        self.routes.policy.apply(&mut peer, request.headers_mut());
+        request.extensions_mut().insert(peer);
+        Some(peer)
+    }
+
     async fn route(&self, request: Request) -> Response {
         let routes = &*self.routes;
         let path = request.uri().path();
@@ -168,6 +192,9 @@ impl Router {
             }
         }
         if self.scope.operation {
+            if let Some(response) = routes.swagger.as_ref().and_then(|swagger| swagger.answer(&request)) {
+                return response;
+            }
             if is(&routes.health) {
                 return json("{}", "application/json");
             }
@@ -248,7 +275,8 @@ impl Router {
 
     /// What a request that opens a connection says of it: the user a trusted header names, and what hooks may see.
     fn opening(&self, headers: &HeaderMap) -> OpeningRequest {
-        let user = self.routes.user_header.as_deref().and_then(|name| headers.get(name)?.to_str().ok());
+        let name = self.routes.user_header.load();
+        let user = name.as_deref().and_then(|name| headers.get(name)?.to_str().ok());
         OpeningRequest {
             user: user.filter(|user| !user.is_empty()).map(Into::into),
             headers: self.routes.hooks.visible(headers),
@@ -271,10 +299,11 @@ impl Router {
             || routes.streaming.iter().any(|stream| stream.is_at(path))
             || routes.api.as_ref().is_some_and(is_api)
             || routes.admin.as_ref().is_some_and(|admin| admin.endpoint(path).is_some())
+            || routes.swagger.as_ref().is_some_and(|swagger| swagger.is_at(path))
     }
 
     /// How a session asked for over HTTP/3 is served.
-    fn webtransport(&self, head: &RequestHead) -> Result<webtransport::Options, StatusCode> {
+    fn webtransport(&self, head: &RequestHead, mut peer: Peer) -> Result<webtransport::Options, StatusCode> {
         let (path, query) = head.path.split_once('?').unwrap_or((&head.path, ""));
         let Some(Prefixed { served: settings, .. }) =
             self.routes.webtransport.iter().find(|webtransport| webtransport.is_at(path))
@@ -287,7 +316,8 @@ impl Router {
         if !self.admits_connection() {
             return Err(StatusCode::SERVICE_UNAVAILABLE);
         }
-        let headers = header_map(head);
+        let mut headers = header_map(head);
+        self.routes.policy.apply(&mut peer, &mut headers);
         if !self.routes.origins.allows(&headers) {
             return Err(StatusCode::FORBIDDEN);
         }
@@ -343,7 +373,16 @@ impl Router {
 
 impl Service for Router {
     fn call(self: Rc<Self>, request: Request) -> Pin<Box<dyn Future<Output = Response>>> {
-        Box::pin(async move { self.route(request).await })
+        Box::pin(async move {
+            let policy = &self.routes.policy;
+            let mut request = request;
+            let peer = self.identify(&mut request);
+            let mut response = self.route(request).await;
+            if let Some(peer) = peer {
+                policy.add_transport_security(peer, response.headers_mut());
+            }
+            response
+        })
     }
 
     fn observe(&self, event: ConnectionEvent) {
@@ -368,8 +407,8 @@ impl quic::Handler for Http3 {
         &self.0.routes.quic
     }
 
-    fn session(&self, head: &RequestHead, _: Peer) -> Result<webtransport::Options, u16> {
-        self.0.webtransport(head).map_err(|status| status.as_u16())
+    fn session(&self, head: &RequestHead, peer: Peer) -> Result<webtransport::Options, u16> {
+        self.0.webtransport(head, peer).map_err(|status| status.as_u16())
     }
 }
 
@@ -384,6 +423,8 @@ pub struct UniGrpc {
 impl Service for UniGrpc {
     fn call(self: Rc<Self>, request: Request) -> Pin<Box<dyn Future<Output = Response>>> {
         Box::pin(async move {
+            let mut request = request;
+            self.router.identify(&mut request);
             // Who trusts a header for the user has a proxy that sets it, and that is one for HTTP.
             let admit = |metadata: &HeaderMap| {
                 let headers = self.router.routes.hooks.visible_metadata(metadata);

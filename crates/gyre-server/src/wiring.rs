@@ -2,37 +2,38 @@
 
 use std::{
     io,
-    net::SocketAddr,
-    rc::Rc,
-    sync::{Arc, Mutex, PoisonError},
+    sync::Arc,
     thread,
     time::{Duration, Instant},
 };
 
+use arc_swap::ArcSwap;
 use gyre_core::{hub::Direction, session::ClientId};
 use gyre_engine::memory::MemoryEngine;
 use gyre_node::{Directory, LocalShard, Node, NodeInfo, Ports, run_shards};
 use gyre_transport::{
-    http::{
-        self, Addresses, Front, Shutdown, bind_check, bind_tcp, bind_udp, grpc::CALLS_MAX, serve_listener,
-    },
+    http::Shutdown,
     quic,
-    streaming::{emulation, grpc},
+    streaming::emulation,
     tls::{self, CertificateResolver},
     websocket,
 };
 use serde_json::Value;
-use tokio::{net::TcpListener, runtime::Runtime, sync::watch, task::JoinSet};
+use tokio::{runtime::Runtime, sync::watch};
 
 use crate::{
+    acme::{Acme, AcmeError},
     admin::Admin,
-    api::{ApiOptions, GrpcApi, GrpcApiOptions, HttpApi},
+    api::{ApiOptions, HttpApi},
     auth::{KeyError, TokenAuthenticator, TokenVerifier, TrackKeys, Verifiers},
-    config::{GrpcOptions, Pem, Resolved},
+    certificates::Certificates,
+    config::Resolved,
     hooks::{HookSetupError, Hooks},
+    listeners::{Listeners, listen},
     metrics::ApiMetrics,
     rate::RateLimit,
-    routes::{Extra, Http3, Prefixed, Router, Routes, Scope, UniGrpc, WebTransportSettings},
+    routes::{Extra, Prefixed, Routes, WebTransportSettings},
+    swagger::Swagger,
 };
 
 /// How long presence entries live after their last renewal.
@@ -49,9 +50,8 @@ pub struct Server {
     authenticator: Arc<TokenAuthenticator>,
     hooks: Hooks,
     admin: Option<Arc<Admin>>,
-    resolver: Option<Arc<CertificateResolver>>,
-    uni_grpc_resolver: Option<Arc<CertificateResolver>>,
-    grpc_api_resolver: Option<Arc<CertificateResolver>>,
+    routes: Arc<Routes>,
+    certificates: Arc<Certificates>,
     stop: watch::Sender<bool>,
     threads: Vec<thread::JoinHandle<()>>,
     shutdown_timeout: Duration,
@@ -81,6 +81,9 @@ pub enum StartError {
     /// TLS cannot be set up.
     #[error("tls: {0}")]
     Tls(#[from] tls::TlsError),
+    /// Certificates cannot be obtained.
+    #[error("{0}")]
+    Acme(#[from] AcmeError),
     /// A token key cannot be used.
     #[error("{0}")]
     Key(#[from] KeyError),
@@ -115,7 +118,8 @@ pub fn verifiers(resolved: &Resolved) -> Result<Verifiers, KeyError> {
 pub fn start(resolved: &Resolved, additions: Additions, control: &Runtime) -> Result<Server, StartError> {
     let authenticator = Arc::new(TokenAuthenticator::new(verifiers(resolved)?));
     let shards = thread::available_parallelism().map_or(1, |cores| cores.get());
-    let listeners = Listeners::new(resolved, additions.accepts_both, shards)?;
+    let acme = resolved.server.autocert.clone().map(Acme::prepare).transpose()?;
+    let listeners = Listeners::new(resolved, additions.accepts_both, acme.as_ref(), shards)?;
     let directory = Arc::new(Directory::new(shards));
     let engine = Arc::new(MemoryEngine::new(directory.clone(), Arc::new(Instant::now), PRESENCE_TTL));
     let hooks = Hooks::new(resolved.hooks.clone())?;
@@ -138,10 +142,10 @@ pub fn start(resolved: &Resolved, additions: Additions, control: &Runtime) -> Re
     let admin = routes.admin.clone();
     let (stop, shutdown) = watch::channel(false);
     let h3 = Arc::new(h3_config(resolved));
-    let resolver = listeners.resolver.clone();
-    let uni_grpc_resolver = listeners.uni_grpc.as_ref().and_then(|grpc| grpc.resolver.clone());
-    let grpc_api_resolver = listeners.grpc_api.as_ref().and_then(|grpc| grpc.resolver.clone());
+    let certificates = Arc::new(listeners.certificates(resolved));
+    control.spawn(certificates.clone().watch());
     let listeners = Arc::new(listeners);
+    let served = routes.clone();
     let timeout = resolved.shutdown_timeout;
     let threads = run_shards(
         &node,
@@ -150,14 +154,16 @@ pub fn start(resolved: &Resolved, additions: Additions, control: &Runtime) -> Re
             Box::pin(serve_shard(shard, listeners, routes, h3, shutdown.clone(), timeout))
         }),
     )?;
+    if let Some(acme) = acme {
+        control.spawn(acme.run());
+    }
     Ok(Server {
         node,
         authenticator,
         hooks,
         admin,
-        resolver,
-        uni_grpc_resolver,
-        grpc_api_resolver,
+        routes: served,
+        certificates,
         stop,
         threads,
         control: control.handle().clone(),
@@ -166,27 +172,18 @@ pub fn start(resolved: &Resolved, additions: Additions, control: &Runtime) -> Re
 }
 
 impl Server {
-    /// Takes over what can change without a restart: rules, namespaces, token keys, hooks, the certificate.
+    /// Takes over what can change without a restart: rules, namespaces, token keys, hooks, origins, the certificate.
     ///
     /// # Errors
     /// If a key or certificate cannot be used; nothing is changed then.
     pub fn reload(&self, resolved: &Resolved) -> Result<(), StartError> {
         let verifiers = verifiers(resolved)?;
         let hooks = self.hooks.prepare(resolved.hooks.clone())?;
-        let uni_grpc = resolved.uni_grpc.as_ref().and_then(|grpc| grpc.tls.as_ref());
-        let grpc_api = resolved.grpc_api.as_ref().and_then(|grpc| grpc.tls.as_ref());
-        let certificates = [
-            (&self.resolver, resolved.server.tls.as_ref()),
-            (&self.uni_grpc_resolver, uni_grpc),
-            (&self.grpc_api_resolver, grpc_api),
-        ];
-        for (resolver, pem) in certificates {
-            if let (Some(resolver), Some(pem)) = (resolver, pem) {
-                resolver.replace(&pem.certificates, pem.key.expose())?;
-            }
-        }
+        let certificates = self.certificates.prepare(resolved)?;
         self.authenticator.replace(verifiers);
         self.hooks.replace(hooks);
+        self.routes.take_over(resolved);
+        self.certificates.apply(certificates);
         self.node.set_rules(resolved.rules.clone());
         Ok(())
     }
@@ -200,7 +197,7 @@ impl Server {
 
     /// Where the certificate is replaced, if the server has TLS.
     pub fn certificate(&self) -> Option<Arc<CertificateResolver>> {
-        self.resolver.clone()
+        self.certificates.external()
     }
 
     /// Stops accepting, tells every client (3001) and waits for them to leave. False if some did not in time.
@@ -216,178 +213,6 @@ impl Server {
         }
         is_clean && Instant::now() < deadline
     }
-}
-
-/// Where to listen, with what.
-struct Listeners {
-    /// The sockets of each shard, until it takes them. All are bound before any is served: the kernel spreads clients
-    /// over the sockets of a port, and one that joined later would take over the packets of QUIC connections.
-    sockets: Vec<Mutex<ShardSockets>>,
-    has_internal: bool,
-    front: Front,
-    internal_front: Front,
-    resolver: Option<Arc<CertificateResolver>>,
-    quic: Option<rustls::ServerConfig>,
-    uni_grpc: Option<GrpcListener<grpc::Settings>>,
-    grpc_api: Option<GrpcListener<GrpcApiOptions>>,
-    /// What the external port serves besides endpoints for clients.
-    api_is_external: bool,
-    admin_is_external: bool,
-}
-
-impl Listeners {
-    /// Checks every address before anything is bound for good.
-    fn new(resolved: &Resolved, accepts_both: bool, shards: usize) -> Result<Self, StartError> {
-        let server = &resolved.server;
-        let tls = server.tls.as_ref().map(tcp_tls).transpose()?;
-        let internal_tls = server.internal_tls.as_ref().map(tcp_tls).transpose()?;
-        let quic = match (&server.tls, &tls) {
-            (Some(pem), Some((resolver, _))) if server.http3 => {
-                Some(tls::quic_config(resolver.clone(), pem.client_authorities.as_deref())?)
-            }
-            _ => None,
-        };
-        let mut external = http::resolve(&server.address, server.port)?;
-        let internal = match &server.internal {
-            Some((address, port)) => Some(http::resolve(address, *port)?),
-            None => None,
-        };
-        check(&mut external, quic.is_some())?;
-        let internal = match internal {
-            Some(mut internal) => {
-                check(&mut internal, false)?;
-                Some(internal)
-            }
-            None => None,
-        };
-        let (uni_grpc, uni_grpc_addresses) = GrpcListener::new(resolved.uni_grpc.as_ref())?.unzip();
-        let (grpc_api, grpc_api_addresses) = GrpcListener::new(resolved.grpc_api.as_ref())?.unzip();
-        let resolver = tls.as_ref().map(|(resolver, _)| resolver.clone());
-        let bound = Bound { external, internal, uni_grpc: uni_grpc_addresses, grpc_api: grpc_api_addresses };
-        Ok(Self {
-            front: Front {
-                tls: tls.map(|(_, config)| config),
-                accepts_both,
-                accepts_h2c: server.h2c,
-                alt_svc_port: quic.as_ref().map(|_| server.port),
-                ..Front::default()
-            },
-            internal_front: Front { tls: internal_tls.map(|(_, config)| config), ..Front::default() },
-            has_internal: bound.internal.is_some(),
-            sockets: bound.bind_all(quic.is_some(), shards)?,
-            resolver,
-            quic,
-            uni_grpc,
-            grpc_api,
-            api_is_external: resolved.api.external,
-            admin_is_external: resolved.admin.as_ref().is_some_and(|admin| admin.external),
-        })
-    }
-
-    fn external_scope(&self) -> Scope {
-        let is_only_port = !self.has_internal;
-        Scope {
-            client: true,
-            api: is_only_port || self.api_is_external,
-            admin: is_only_port || self.admin_is_external,
-            operation: is_only_port,
-        }
-    }
-}
-
-/// A listener for gRPC, and what its service needs to know.
-struct GrpcListener<S> {
-    front: Front,
-    resolver: Option<Arc<CertificateResolver>>,
-    settings: S,
-}
-
-impl<S: Clone> GrpcListener<S> {
-    /// Checks its addresses, if there is one.
-    fn new(options: Option<&GrpcOptions<S>>) -> Result<Option<(Self, Addresses)>, StartError> {
-        let Some(options) = options else { return Ok(None) };
-        let mut addresses = http::resolve(&options.address, options.port)?;
-        check(&mut addresses, false)?;
-        let (resolver, tls) = options.tls.as_ref().map(tcp_tls).transpose()?.unzip();
-        let front = Front { tls, accepts_h2c: true, h2_requests_max: Some(CALLS_MAX), ..Front::default() };
-        Ok(Some((Self { front, resolver, settings: options.settings.clone() }, addresses)))
-    }
-}
-
-/// The sockets of one shard.
-#[derive(Default)]
-struct ShardSockets {
-    external: Vec<std::net::TcpListener>,
-    quic: Vec<std::net::UdpSocket>,
-    internal: Vec<std::net::TcpListener>,
-    uni_grpc: Vec<std::net::TcpListener>,
-    grpc_api: Vec<std::net::TcpListener>,
-}
-
-/// What is to be bound.
-struct Bound {
-    external: Addresses,
-    internal: Option<Addresses>,
-    uni_grpc: Option<Addresses>,
-    grpc_api: Option<Addresses>,
-}
-
-impl Bound {
-    /// Binds every socket of every shard; those of QUIC first, because a client that reaches TCP may try UDP next.
-    fn bind_all(&self, with_quic: bool, shards: usize) -> Result<Vec<Mutex<ShardSockets>>, StartError> {
-        let mut sockets: Vec<ShardSockets> = (0..shards).map(|_| ShardSockets::default()).collect();
-        for shard in sockets.iter_mut().filter(|_| with_quic) {
-            shard.quic = Self::bind(&self.external, bind_udp)?;
-        }
-        let bind = |addresses: &Option<Addresses>| {
-            addresses.as_ref().map_or(Ok(Vec::new()), |addresses| Self::bind(addresses, bind_tcp))
-        };
-        for shard in &mut sockets {
-            shard.external = Self::bind(&self.external, bind_tcp)?;
-            shard.internal = bind(&self.internal)?;
-            shard.uni_grpc = bind(&self.uni_grpc)?;
-            shard.grpc_api = bind(&self.grpc_api)?;
-        }
-        Ok(sockets.into_iter().map(Mutex::new).collect())
-    }
-
-    fn bind<T>(
-        addresses: &Addresses,
-        bind: impl Fn(SocketAddr) -> io::Result<T>,
-    ) -> Result<Vec<T>, StartError> {
-        let all = addresses.required.iter().chain(&addresses.optional);
-        all.map(|address| {
-            bind(*address).map_err(|error| StartError::Bind { address: address.to_string(), error })
-        })
-        .collect()
-    }
-}
-
-fn tcp_tls(pem: &Pem) -> Result<(Arc<CertificateResolver>, Arc<rustls::ServerConfig>), tls::TlsError> {
-    let resolver = CertificateResolver::from_pem(&pem.certificates, pem.key.expose())?;
-    let config = tls::tcp_config(resolver.clone(), pem.client_authorities.as_deref())?;
-    Ok((resolver, config))
-}
-
-/// Required addresses must be free; optional ones that cannot be had are left out.
-fn check(addresses: &mut Addresses, with_udp: bool) -> Result<(), StartError> {
-    for address in &addresses.required {
-        bind_check(*address, with_udp)
-            .map_err(|error| StartError::Bind { address: address.to_string(), error })?;
-    }
-    let mut available = Vec::new();
-    for address in &addresses.optional {
-        match bind_check(*address, with_udp) {
-            Ok(()) => available.push(*address),
-            // Another server there would take half of the clients.
-            Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
-                return Err(StartError::Bind { address: address.to_string(), error });
-            }
-            Err(error) => tracing::warn!(%address, %error, "an optional address is not available"),
-        }
-    }
-    addresses.optional = available;
-    Ok(())
 }
 
 async fn serve_shard(
@@ -415,63 +240,6 @@ async fn serve_shard(
     if tokio::time::timeout(timeout, ended).await.is_err() {
         tracing::warn!(shard = shard.index(), "clients did not leave in time");
     }
-}
-
-/// Starts every listener of one shard. Those of TCP end when the server stops and their requests are answered.
-fn listen(
-    shard: &LocalShard,
-    listeners: &Listeners,
-    routes: &Arc<Routes>,
-    h3: &Arc<gyre_h3::Config>,
-    shutdown: &Shutdown,
-) -> io::Result<JoinSet<()>> {
-    let mut serving = JoinSet::new();
-    let sockets = match listeners.sockets.get(shard.index()) {
-        Some(sockets) => std::mem::take(&mut *sockets.lock().unwrap_or_else(PoisonError::into_inner)),
-        None => return Ok(serving),
-    };
-    let router = Router::new(routes.clone(), listeners.external_scope(), shard.clone());
-    for listener in sockets.external {
-        spawn_listener(&mut serving, listener, &listeners.front, &router, shutdown)?;
-    }
-    if let Some(tls) = &listeners.quic {
-        for socket in sockets.quic {
-            let endpoint = quic::endpoint(socket, tls.clone())?;
-            let handler = Rc::new(Http3(router.clone()));
-            tokio::task::spawn_local(quic::serve_endpoint(endpoint, h3.clone(), handler, shutdown.clone()));
-        }
-    }
-    if let Some(grpc) = &listeners.uni_grpc {
-        let service = Rc::new(UniGrpc { router: router.clone(), settings: grpc.settings.clone() });
-        for listener in sockets.uni_grpc {
-            spawn_listener(&mut serving, listener, &grpc.front, &service, shutdown)?;
-        }
-    }
-    if let Some(grpc) = &listeners.grpc_api {
-        let api = GrpcApi::new(shard.node().clone(), grpc.settings.clone(), routes.api_metrics.clone());
-        let service = Rc::new(api);
-        for listener in sockets.grpc_api {
-            spawn_listener(&mut serving, listener, &grpc.front, &service, shutdown)?;
-        }
-    }
-    let scope = Scope { client: false, api: true, admin: true, operation: true };
-    let router = Router::new(routes.clone(), scope, shard.clone());
-    for listener in sockets.internal {
-        spawn_listener(&mut serving, listener, &listeners.internal_front, &router, shutdown)?;
-    }
-    Ok(serving)
-}
-
-fn spawn_listener<S: http::Service + 'static>(
-    serving: &mut JoinSet<()>,
-    listener: std::net::TcpListener,
-    front: &Front,
-    service: &Rc<S>,
-    shutdown: &Shutdown,
-) -> io::Result<()> {
-    let listener = TcpListener::from_std(listener)?;
-    serving.spawn_local(serve_listener(listener, front.clone(), service.clone(), shutdown.clone()));
-    Ok(())
 }
 
 fn node_info(resolved: &Resolved) -> NodeInfo {
@@ -533,8 +301,13 @@ fn routes(resolved: &Resolved, node: &Arc<Node>, hooks: Hooks, extra: Option<Arc
         health: resolved.health.clone(),
         init: resolved.init.clone(),
         prometheus: resolved.prometheus.clone(),
+        swagger: resolved
+            .swagger
+            .clone()
+            .map(|prefix| Swagger::new(prefix, api.prefix.as_deref().unwrap_or("/api"))),
         origins: resolved.origins.clone(),
-        user_header: resolved.user_header.clone(),
+        policy: resolved.server.policy.clone(),
+        user_header: ArcSwap::from_pointee(resolved.user_header.clone()),
         hooks,
         connection_rate: RateLimit::new(resolved.rules.limits.connection_rate_limit, Instant::now()),
         api_metrics,

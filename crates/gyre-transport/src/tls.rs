@@ -1,8 +1,13 @@
 //! Certificates and TLS settings, shared by TCP and QUIC.
 
-use std::{io, sync::Arc};
+mod named;
 
-use arc_swap::ArcSwap;
+use std::{
+    io,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use arc_swap::{ArcSwap, ArcSwapOption};
 use rustls::{
     RootCertStore, ServerConfig,
     crypto::aws_lc_rs,
@@ -10,6 +15,9 @@ use rustls::{
     server::{ClientHello, ResolvesServerCert, WebPkiClientVerifier},
     sign::CertifiedKey,
 };
+use tokio::sync::watch;
+
+pub use named::{CHALLENGE_PROTOCOL, NamedCertificates, Wanted};
 
 /// Why TLS cannot be set up.
 #[derive(Debug, thiserror::Error)]
@@ -34,9 +42,13 @@ pub enum TlsError {
     ClientAuthorities(#[from] rustls::server::VerifierBuilderError),
 }
 
-/// The certificate in use. Replaced whole: handshakes begun before go on with the old one.
+/// The certificates in use. Replaced whole: handshakes begun before go on with the old ones.
 #[derive(Debug)]
-pub struct CertificateResolver(ArcSwap<CertifiedKey>);
+pub struct CertificateResolver {
+    /// Shown where none is named for the host that the client asks for.
+    default: ArcSwapOption<CertifiedKey>,
+    named: Option<Arc<NamedCertificates>>,
+}
 
 impl CertificateResolver {
     /// A resolver that serves a certificate chain with its key, both as PEM.
@@ -44,7 +56,8 @@ impl CertificateResolver {
     /// # Errors
     /// If they are malformed or do not belong together.
     pub fn from_pem(certificates: &[u8], key: &[u8]) -> Result<Arc<Self>, TlsError> {
-        Ok(Arc::new(Self(ArcSwap::new(certified_key(certificates, key)?))))
+        let default = ArcSwapOption::from(Some(certified_key(certificates, key)?));
+        Ok(Arc::new(Self { default, named: None }))
     }
 
     /// Serves another certificate from now on.
@@ -52,18 +65,147 @@ impl CertificateResolver {
     /// # Errors
     /// As [`Self::from_pem`]; the old one then stays.
     pub fn replace(&self, certificates: &[u8], key: &[u8]) -> Result<(), TlsError> {
-        self.0.store(certified_key(certificates, key)?);
+        self.default.store(Some(certified_key(certificates, key)?));
         Ok(())
     }
 }
 
 impl ResolvesServerCert for CertificateResolver {
-    fn resolve(&self, _: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
-        Some(self.0.load_full())
+    fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        let named = self.named.as_ref().and_then(|named| named.find(hello.server_name()));
+        named.or_else(|| self.default.load_full())
     }
 }
 
+/// The TLS of a listener, TCP and QUIC. All of it can be exchanged while connections are open: they go on as they are.
+#[derive(Debug)]
+pub struct ServerTls {
+    resolver: Arc<CertificateResolver>,
+    /// What is below was made with these.
+    client_authorities: Mutex<Option<Vec<u8>>>,
+    tcp: ArcSwap<ServerConfig>,
+    quic: watch::Sender<Arc<ServerConfig>>,
+    /// For connections of an authority that looks whether a name is ours.
+    challenges: Option<Arc<ServerConfig>>,
+}
+
+/// What is shown to clients, and what is asked of them.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Identity<'a> {
+    /// A certificate chain and its private key, as PEM.
+    pub certificate: Option<(&'a [u8], &'a [u8])>,
+    /// Authorities of client certificates, as PEM; the certificates are mandatory then.
+    pub client_authorities: Option<&'a [u8]>,
+}
+
+/// An identity that can be used; what [`ServerTls::apply`] takes over.
+#[derive(Debug)]
+pub struct Prepared {
+    certificate: Option<Arc<CertifiedKey>>,
+    client_authorities: Option<Vec<u8>>,
+    /// Nothing if the authorities stay: tickets of earlier connections count on.
+    settings: Option<(Arc<ServerConfig>, Arc<ServerConfig>)>,
+}
+
+impl ServerTls {
+    /// TLS with that identity, and with certificates that are named for hosts.
+    ///
+    /// # Errors
+    /// If the identity cannot be used.
+    pub fn new(identity: Identity<'_>, named: Option<Arc<NamedCertificates>>) -> Result<Arc<Self>, TlsError> {
+        let certificate = identity.certificate.map(|(chain, key)| certified_key(chain, key)).transpose()?;
+        let challenges = named.clone().map(challenge_config).transpose()?;
+        let resolver = Arc::new(CertificateResolver { default: ArcSwapOption::from(certificate), named });
+        let (tcp, quic) = both_configs(&resolver, identity.client_authorities)?;
+        Ok(Arc::new(Self {
+            resolver,
+            client_authorities: Mutex::new(identity.client_authorities.map(Into::into)),
+            tcp: ArcSwap::new(tcp),
+            quic: watch::Sender::new(quic),
+            challenges,
+        }))
+    }
+
+    /// Checks another identity; nothing is changed yet.
+    ///
+    /// # Errors
+    /// If it cannot be used.
+    pub fn prepare(&self, identity: Identity<'_>) -> Result<Prepared, TlsError> {
+        let certificate = identity.certificate.map(|(chain, key)| certified_key(chain, key)).transpose()?;
+        let client_authorities = identity.client_authorities.map(Vec::from);
+        let is_same = *self.authorities() == client_authorities;
+        let settings = match is_same {
+            true => None,
+            false => Some(both_configs(&self.resolver, identity.client_authorities)?),
+        };
+        Ok(Prepared { certificate, client_authorities, settings })
+    }
+
+    /// Handshakes from now on use it.
+    pub fn apply(&self, prepared: Prepared) {
+        self.resolver.default.store(prepared.certificate);
+        if let Some((tcp, quic)) = prepared.settings {
+            *self.authorities() = prepared.client_authorities;
+            self.tcp.store(tcp);
+            self.quic.send_replace(quic);
+        }
+    }
+
+    /// Where the certificate alone is replaced.
+    pub fn resolver(&self) -> &Arc<CertificateResolver> {
+        &self.resolver
+    }
+
+    /// Settings of the next handshake over TCP.
+    pub fn tcp(&self) -> Arc<ServerConfig> {
+        self.tcp.load_full()
+    }
+
+    /// Settings of handshakes over QUIC, and their changes.
+    pub fn quic(&self) -> watch::Receiver<Arc<ServerConfig>> {
+        self.quic.subscribe()
+    }
+
+    /// Settings of handshakes that ask for [`CHALLENGE_PROTOCOL`], if there may be some.
+    pub(crate) fn challenges(&self) -> Option<&Arc<ServerConfig>> {
+        self.challenges.as_ref()
+    }
+
+    fn authorities(&self) -> MutexGuard<'_, Option<Vec<u8>>> {
+        self.client_authorities.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn both_configs(
+    resolver: &Arc<CertificateResolver>,
+    client_authorities: Option<&[u8]>,
+) -> Result<(Arc<ServerConfig>, Arc<ServerConfig>), TlsError> {
+    let tcp = tcp_config(resolver.clone(), client_authorities)?;
+    let quic = quic_config(resolver.clone(), client_authorities)?;
+    Ok((tcp, Arc::new(quic)))
+}
+
+/// Nobody is asked for a certificate, and nothing follows the handshake.
+fn challenge_config(named: Arc<NamedCertificates>) -> Result<Arc<ServerConfig>, TlsError> {
+    let provider = Arc::new(aws_lc_rs::default_provider());
+    let builder = ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions()?;
+    let mut config = builder.with_no_client_auth().with_cert_resolver(Arc::new(named::Challenges(named)));
+    config.alpn_protocols = vec![CHALLENGE_PROTOCOL.to_vec()];
+    Ok(Arc::new(config))
+}
+
 fn certified_key(certificates: &[u8], key: &[u8]) -> Result<Arc<CertifiedKey>, TlsError> {
+    let certified = unchecked_key(certificates, key)?;
+    match certified.keys_match() {
+        Err(rustls::Error::InconsistentKeys(rustls::InconsistentKeys::KeyMismatch)) => {
+            Err(TlsError::KeyMismatch)
+        }
+        result => Ok(result.map(|()| Arc::new(certified))?),
+    }
+}
+
+/// A certificate with a key that nobody has compared.
+fn unchecked_key(certificates: &[u8], key: &[u8]) -> Result<CertifiedKey, TlsError> {
     let chain: Vec<_> = CertificateDer::pem_slice_iter(certificates).collect::<Result<_, _>>()?;
     if chain.is_empty() {
         return Err(TlsError::NoCertificate);
@@ -72,14 +214,7 @@ fn certified_key(certificates: &[u8], key: &[u8]) -> Result<Arc<CertifiedKey>, T
         Err(rustls::pki_types::pem::Error::NoItemsFound) => return Err(TlsError::NoKey),
         key => key?,
     };
-    let key = aws_lc_rs::default_provider().key_provider.load_private_key(key)?;
-    let certified = CertifiedKey::new(chain, key);
-    match certified.keys_match() {
-        Err(rustls::Error::InconsistentKeys(rustls::InconsistentKeys::KeyMismatch)) => {
-            Err(TlsError::KeyMismatch)
-        }
-        result => Ok(result.map(|()| Arc::new(certified))?),
-    }
+    Ok(CertifiedKey::new(chain, aws_lc_rs::default_provider().key_provider.load_private_key(key)?))
 }
 
 /// TLS 1.2 and 1.3 for TCP: HTTP/2 and HTTP/1.1. With `client_authorities` (PEM) only clients with a certificate of

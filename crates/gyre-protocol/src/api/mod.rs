@@ -7,6 +7,7 @@
 
 mod connections;
 mod decode;
+pub mod describe;
 mod encode;
 pub mod protobuf;
 

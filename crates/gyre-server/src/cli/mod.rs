@@ -3,6 +3,8 @@
 mod client;
 mod flags;
 mod generate;
+mod logging;
+mod reference;
 mod run;
 mod tokens;
 
@@ -11,6 +13,7 @@ use std::path::PathBuf;
 use clap::{Parser, Subcommand};
 
 use flags::Flags;
+use reference::Reference;
 pub use run::main;
 use tokens::Subject;
 
@@ -36,7 +39,7 @@ enum Command {
     Serve,
     /// Check a configuration and exit
     Checkconfig {
-        /// Fail on unknown keys as well
+        /// Fail on unknown keys and on an open gRPC API as well
         #[arg(short, long)]
         strict: bool,
     },
@@ -59,6 +62,11 @@ enum Command {
         /// Leave out variables that hold nothing, zero or false
         #[arg(long)]
         base_non_zero_only: bool,
+    },
+    /// Show the reference of all configuration keys: a page on localhost, or printed
+    Configdoc {
+        #[command(flatten)]
+        reference: Reference,
     },
     /// Make a connection token
     Gentoken {

@@ -1,6 +1,10 @@
 //! Running the server: from arguments to the end of the process.
 
-use std::{env, fs::OpenOptions, path::PathBuf, process::ExitCode, sync::Mutex};
+use std::{
+    env,
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
 
 use clap::{CommandFactory, Parser};
 use serde_json::Value;
@@ -8,17 +12,18 @@ use tokio::{
     runtime::Runtime,
     signal::unix::{SignalKind, signal},
 };
-use tracing_subscriber::{EnvFilter, fmt, layer::SubscriberExt, util::SubscriberInitExt};
 
-use super::{Arguments, Command, client, generate, tokens};
+use super::{Arguments, Command, client, generate, logging::Logging, reference, tokens};
 use crate::{
-    config::{self, Environment, Loaded, Problem, Section, Sources},
+    config::{self, Environment, Loaded, Problem, Section, Sources, Warning, dotenv},
     dev::{Development, DevelopmentError, StateLocations, run_clock},
     wiring::{self, Additions, Server},
 };
 
 /// File that is read when none is named.
 const DEFAULT_FILE: &str = "config.json";
+/// File with variables that the server reads at its start.
+const DOTENV: &str = ".env";
 
 /// The program.
 pub fn main() -> ExitCode {
@@ -61,6 +66,7 @@ fn help(arguments: &Arguments, command: &Command) -> Result<String, String> {
             let lines = loaded(based_on(base.as_ref()))?.raw.to_environment(*base_non_zero_only);
             Ok(lines.join("\n") + "\n")
         }
+        Command::Configdoc { reference } => reference::tell(reference),
         Command::Gentoken { subject } => tokens::generate(&resolved()?, subject, None),
         Command::Gensubtoken { subject, channel } => tokens::generate(&resolved()?, subject, Some(channel)),
         Command::Checktoken { token } => tokens::check_connection(&resolved()?, token),
@@ -93,10 +99,15 @@ fn sources(arguments: &Arguments) -> Sources {
     Sources {
         file: Some(arguments.config.clone().unwrap_or_else(|| PathBuf::from(DEFAULT_FILE))),
         may_be_missing: true,
-        environment: Environment::new(env::vars()),
+        environment: Environment::new(variables()),
         flags: arguments.flags.0.clone(),
         defaults_below: Value::Null,
     }
+}
+
+/// Variables whose name and value are text.
+fn variables() -> impl Iterator<Item = (String, String)> {
+    env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
 }
 
 fn check_config(arguments: &Arguments, strict: bool) -> ExitCode {
@@ -104,9 +115,10 @@ fn check_config(arguments: &Arguments, strict: bool) -> ExitCode {
     match config::load(&sources) {
         Err(problems) => report(&problems),
         Ok(loaded) => {
-            let unknown: Vec<_> = loaded.warnings.iter().filter(|warning| warning.is_unknown_key).collect();
-            unknown.iter().for_each(|warning| println!("{}", warning.message));
-            if strict && !unknown.is_empty() { ExitCode::FAILURE } else { ExitCode::SUCCESS }
+            let is_told = |warning: &&Warning| warning.is_unknown_key || (strict && warning.is_open_door);
+            let told: Vec<_> = loaded.warnings.iter().filter(is_told).collect();
+            told.iter().for_each(|warning| println!("{}", warning.message));
+            if strict && !told.is_empty() { ExitCode::FAILURE } else { ExitCode::SUCCESS }
         }
     }
 }
@@ -120,6 +132,10 @@ fn report(problems: &[Problem]) -> ExitCode {
 
 fn serve(arguments: &Arguments) -> ExitCode {
     let mut sources = sources(arguments);
+    match dotenv::read(Path::new(DOTENV)) {
+        Ok(below) => sources.environment = Environment::new(dotenv::over(below, variables())),
+        Err(message) => return failed(&message),
+    }
     let (development, loaded) = if arguments.dev {
         // Only a file that is named is read.
         sources.file.clone_from(&arguments.config);
@@ -135,9 +151,10 @@ fn serve(arguments: &Arguments) -> ExitCode {
             Err(problems) => return report(&problems),
         }
     };
-    if let Err(message) = init_logging(&loaded.resolved.log_level, loaded.resolved.log_file.as_deref()) {
-        return failed(&message);
-    }
+    let logging = match Logging::start(&loaded.resolved.log_level, loaded.resolved.log_file.as_deref()) {
+        Ok(logging) => logging,
+        Err(message) => return failed(&message),
+    };
     for warning in &loaded.warnings {
         tracing::warn!("{}", warning.message);
     }
@@ -171,7 +188,7 @@ fn serve(arguments: &Arguments) -> ExitCode {
     {
         return failed(&format!("pid_file: cannot write {path}: {error}"));
     }
-    let outcome = control.block_on(until_stopped(&server, &sources, loaded.raw.clone()));
+    let outcome = control.block_on(until_stopped(&server, &sources, loaded.raw.clone(), &logging));
     if let Some(path) = &loaded.resolved.pid_file
         && let Err(error) = std::fs::remove_file(path)
     {
@@ -203,7 +220,12 @@ fn failed(message: &str) -> ExitCode {
 }
 
 /// Waits for SIGTERM or SIGINT; SIGHUP reloads.
-async fn until_stopped(server: &Server, sources: &Sources, mut current: Section) -> std::io::Result<()> {
+async fn until_stopped(
+    server: &Server,
+    sources: &Sources,
+    mut current: Section,
+    logging: &Logging,
+) -> std::io::Result<()> {
     let started = current.clone();
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
@@ -212,17 +234,19 @@ async fn until_stopped(server: &Server, sources: &Sources, mut current: Section)
         tokio::select! {
             _ = terminate.recv() => return Ok(()),
             _ = interrupt.recv() => return Ok(()),
-            _ = hangup.recv() => reload(server, sources, &started, &mut current),
+            _ = hangup.recv() => reload(server, sources, &started, &mut current, logging),
         }
     }
 }
 
 /// Reads the configuration anew. A bad one is logged, and the old one stays.
-fn reload(server: &Server, sources: &Sources, started: &Section, current: &mut Section) {
+fn reload(server: &Server, sources: &Sources, started: &Section, current: &mut Section, logging: &Logging) {
     match config::load(sources) {
         Ok(loaded) => match server.reload(&loaded.resolved) {
             Ok(()) => {
+                logging.set_level(&loaded.resolved.log_level);
                 tracing::info!("configuration reloaded");
+                loaded.warnings.iter().for_each(|warning| tracing::warn!("{}", warning.message));
                 for change in config::changes(current, &loaded.raw) {
                     match change.needs_restart() {
                         true => tracing::warn!("{change}: counts from the next start on"),
@@ -240,26 +264,6 @@ fn reload(server: &Server, sources: &Sources, started: &Section, current: &mut S
             }
         }
     }
-}
-
-/// Text to the standard error output; into a file, where one is named, JSON lines.
-fn init_logging(level: &str, file: Option<&str>) -> Result<(), String> {
-    let level = match level {
-        "none" => "off",
-        "fatal" => "error",
-        "trace" | "debug" | "info" | "warn" | "error" => level,
-        _ => "info",
-    };
-    let file = file.map(|path| {
-        let opened = OpenOptions::new().append(true).create(true).open(path);
-        opened.map_err(|error| format!("log.file: cannot open {path}: {error}"))
-    });
-    let lines =
-        file.transpose()?.map(|file| fmt::layer().json().flatten_event(true).with_writer(Mutex::new(file)));
-    let text = lines.is_none().then(|| fmt::layer().with_writer(std::io::stderr));
-    // Fails only if a subscriber is installed already: then that one stays.
-    drop(tracing_subscriber::registry().with(EnvFilter::new(level)).with(text).with(lines).try_init());
-    Ok(())
 }
 
 /// Whatever lets people in without asking is said at every start.

@@ -4,29 +4,42 @@ use std::fmt;
 
 use serde_json::Value;
 
-use super::Section;
+use super::{
+    Section,
+    schema::{self, Kind},
+};
 
 /// Keys that a reload takes over, with all below them; others count from the next start on.
-const RELOADED: [&str; 9] = [
+const RELOADED: [&str; 12] = [
+    "log.level",
     "channel",
     "client",
     "rpc",
     "proxies",
     "shared_poll",
     "http_server.tls",
+    "http_server.internal_tls",
     "uni_grpc.tls",
+    "grpc_api.tls",
     "websocket.write_timeout",
     "uni_websocket.write_timeout",
 ];
 /// Keys of those that are read once nevertheless.
-const READ_ONCE: [&str; 4] = [
-    "client.allowed_origins",
-    "client.user_id_http_header",
-    "client.connection_rate_limit",
+const READ_ONCE: [&str; 5] = [
+    "http_server.tls.enabled",
+    "http_server.internal_tls.enabled",
+    "uni_grpc.tls.enabled",
+    "grpc_api.tls.enabled",
     "shared_poll.concurrency_limit",
 ];
-/// Names of keys whose values are never shown.
-const SECRET: [&str; 5] = ["secret", "key", "password", "token", "pem"];
+/// True if a change of the key at this path counts from the next start on.
+pub(super) fn needs_restart(path: &str) -> bool {
+    let is_in = |list: &[&str]| {
+        let is_below = |rest: &str| rest.is_empty() || rest.starts_with(['.', '[']);
+        list.iter().any(|key| path.strip_prefix(key).is_some_and(is_below))
+    };
+    !is_in(&RELOADED) || is_in(&READ_ONCE)
+}
 
 /// A key with another value.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -40,20 +53,15 @@ pub struct Change {
 impl Change {
     /// True if it counts from the next start on.
     pub fn needs_restart(&self) -> bool {
-        let is_in = |list: &[&str]| {
-            list.iter().any(|key| {
-                self.path
-                    .strip_prefix(key)
-                    .is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '[']))
-            })
-        };
-        !is_in(&RELOADED) || is_in(&READ_ONCE)
+        needs_restart(&self.path)
     }
 
     /// A value as it may be shown.
     fn shown(&self, value: &Value) -> String {
-        let is_secret =
-            self.path.rsplit('.').next().is_some_and(|name| SECRET.iter().any(|word| name.contains(word)));
+        let is_secret = schema::find(&self.path)
+            .is_none_or(|key| key.is_secret || matches!(key.kind, Kind::Pem | Kind::Map));
+        // Addresses may have a password in them.
+        let is_secret = is_secret || value.as_str().is_some_and(|text| text.contains('@'));
         match value {
             Value::Null => "nothing".into(),
             Value::Object(_) | Value::Array(_) => "…".into(),
@@ -149,7 +157,7 @@ mod tests {
             ("channel.namespaces[na].presence: true → false", false),
             ("channel.namespaces[nb]: … → nothing", false),
             ("channel.namespaces[nc]: nothing → …", false),
-            ("client.allowed_origins: … → …", true),
+            ("client.allowed_origins: … → …", false),
             ("client.ping_interval: \"25s\" → \"30s\"", false),
             ("client.token.hmac_secret_key: (secret) → (secret)", false),
             ("http_server.port: 8000 → 9000", true),

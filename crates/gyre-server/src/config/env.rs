@@ -70,14 +70,19 @@ impl Environment {
         for key in keys {
             let name = format!("{prefix}{}", key.name.to_uppercase());
             let inner = format!("{name}_");
+            self.apply_file(key, &name, tree, used);
             if let Some(value) = self.get(&name) {
                 used.push(name.clone());
                 // Kubernetes sets such variables for a service: they hold addresses.
                 if value.starts_with("tcp://") || value.starts_with("udp://") {
                     continue;
                 }
+                if self.rank(&format!("{name}_FILE")) > self.rank(&name) {
+                    continue;
+                }
                 if let Some(value) = self.value_of(key, &name, value, tree, findings) {
                     source::set(tree, key.name, value);
+                    self.drop_file(key, &name, tree);
                 }
             }
             // Most objects have no variable: they are not made for nothing.
@@ -106,12 +111,40 @@ impl Environment {
                         }
                     }
                 }
-                Kind::Opaque => {
-                    used.extend(self.variables.keys().filter(|known| known.starts_with(&inner)).cloned());
-                }
                 _ => {}
             }
         }
+    }
+
+    /// A variable that names the file of a secret replaces both the secret and its file of what is below.
+    fn apply_file(&self, key: &Key, name: &str, tree: &mut Value, used: &mut Vec<String>) {
+        let Some(file) = key.file_name() else { return };
+        let variable = format!("{name}_FILE");
+        if let Some(value) = self.get(&variable) {
+            used.push(variable);
+            source::set(tree, &file, Value::from(value));
+            if let Some(object) = tree.as_object_mut() {
+                object.remove(key.name);
+            }
+        }
+    }
+
+    /// A variable with a secret replaces the file of what is below; beside a file of the same rank it is a problem.
+    fn drop_file(&self, key: &Key, name: &str, tree: &mut Value) {
+        if let (Some(file), Some(object)) = (key.file_name(), tree.as_object_mut())
+            && self.rank(&format!("{name}_FILE")) < self.rank(name)
+        {
+            object.remove(&file);
+        }
+    }
+
+    /// Which of two variables wins: 0 for one that is not there, else by its prefix.
+    fn rank(&self, name: &str) -> usize {
+        let prefix = self
+            .variables
+            .get(name)
+            .and_then(|variable| PREFIXES.iter().position(|prefix| variable.full_name.starts_with(prefix)));
+        prefix.map_or(0, |place| place + 1)
     }
 
     /// The value of a variable as the file would have it.
@@ -134,8 +167,8 @@ impl Environment {
             Kind::List => Some(text.split_whitespace().map(Value::from).collect()),
             Kind::Map => json("a JSON object"),
             // Anything else is the old layout's switch of that name.
-            Kind::Object(_) | Kind::Opaque if !text.trim_start().starts_with('{') => None,
-            Kind::Object(_) | Kind::Opaque => json("a JSON object").map(source::lower_cased),
+            Kind::Object(_) if !text.trim_start().starts_with('{') => None,
+            Kind::Object(_) => json("a JSON object").map(source::lower_cased),
             Kind::Objects(_) if text.trim_start().starts_with('[') => {
                 json("a JSON list").map(source::lower_cased)
             }

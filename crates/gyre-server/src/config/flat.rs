@@ -20,18 +20,7 @@ const RENAMED: &[(&str, &str)] = &[
     ("port", "http_server.port"),
     ("internal_address", "http_server.internal_address"),
     ("internal_port", "http_server.internal_port"),
-    ("tls", "http_server.tls.enabled"),
     ("tls_external", "http_server.tls_external"),
-    ("tls_cert", "http_server.tls.cert_pem"),
-    ("tls_cert_pem", "http_server.tls.cert_pem"),
-    ("tls_key", "http_server.tls.key_pem"),
-    ("tls_key_pem", "http_server.tls.key_pem"),
-    ("tls_root_ca", "http_server.tls.server_ca_pem"),
-    ("tls_root_ca_pem", "http_server.tls.server_ca_pem"),
-    ("tls_client_ca", "http_server.tls.client_ca_pem"),
-    ("tls_client_ca_pem", "http_server.tls.client_ca_pem"),
-    ("tls_server_name", "http_server.tls.server_name"),
-    ("tls_insecure_skip_verify", "http_server.tls.insecure_skip_verify"),
     ("tls_autocert", "http_server.tls_autocert.enabled"),
     ("http3", "http_server.http3.enabled"),
     ("name", "node.name"),
@@ -111,6 +100,34 @@ const FAMILIES: &[(&str, &str)] = &[
     ("nats_", "broker.nats"),
 ];
 
+/// Old names of TLS objects, by their new path.
+const TLS: [(&str, &str); 5] = [
+    ("tls", "http_server.tls"),
+    ("redis_tls", "engine.redis.tls"),
+    ("redis_sentinel_tls", "engine.redis.sentinel_tls"),
+    ("grpc_api_tls", "grpc_api.tls"),
+    ("uni_grpc_tls", "uni_grpc.tls"),
+];
+
+/// What follows the old name of a TLS object, and the key of the new one.
+const OF_TLS: [(&str, &str); 11] = [
+    ("", "enabled"),
+    ("_cert", "cert_pem"),
+    ("_cert_pem", "cert_pem"),
+    ("_key", "key_pem"),
+    ("_key_pem", "key_pem"),
+    ("_root_ca", "server_ca_pem"),
+    ("_root_ca_pem", "server_ca_pem"),
+    ("_client_ca", "client_ca_pem"),
+    ("_client_ca_pem", "client_ca_pem"),
+    ("_server_name", "server_name"),
+    ("_insecure_skip_verify", "insecure_skip_verify"),
+];
+
+/// Old switches that kept a port for gRPC from the TLS of the main port.
+const TLS_DISABLE: [(&str, &str); 2] =
+    [("grpc_api", "grpc_api_tls_disable"), ("uni_grpc", "uni_grpc_tls_disable")];
+
 /// Names that mean nothing any more.
 const DROPPED: &[&str] = &[
     "sockjs",
@@ -148,7 +165,10 @@ enum Target {
 
 /// True for a name of the old layout.
 pub(super) fn is_old_key(name: &str) -> bool {
-    target(name).is_some() || is_switch(name)
+    target(name).is_some()
+        || is_switch(name)
+        || flat_hooks::is_shared(name)
+        || TLS_DISABLE.iter().any(|(_, old)| *old == name)
 }
 
 /// True for a name both layouts have, with another type.
@@ -162,6 +182,9 @@ fn target(name: &str) -> Option<Target> {
     }
     if let Some((_, path)) = RENAMED.iter().find(|(old, _)| *old == name) {
         return Some(Target::Path((*path).into()));
+    }
+    if let Some(path) = tls_target(name) {
+        return Some(Target::Path(path));
     }
     // A name of the new layout's top is never an old one.
     if schema::ROOT.iter().any(|key| key.name == name) {
@@ -179,13 +202,20 @@ fn target(name: &str) -> Option<Target> {
     })
 }
 
-/// True if the object at a path has that key; whatever is kept unread has all.
+/// The new path of an old name of TLS.
+fn tls_target(name: &str) -> Option<String> {
+    TLS.iter().find_map(|(old, path)| {
+        let rest = name.strip_prefix(old)?;
+        OF_TLS.iter().find(|(suffix, _)| *suffix == rest).map(|(_, key)| format!("{path}.{key}"))
+    })
+}
+
+/// True if the object at a path has that key.
 fn knows(path: &str, name: &str) -> bool {
     let mut keys: &'static [Key] = schema::ROOT;
     for part in path.split('.') {
         match keys.iter().find(|key| key.name == part).map(|key| key.kind) {
             Some(Kind::Object(inner)) => keys = inner,
-            Some(Kind::Opaque) => return true,
             _ => return false,
         }
     }
@@ -231,7 +261,7 @@ pub(super) fn translate(tree: &mut Value, environment: &Environment, findings: &
         }
     }
     for (name, path, value) in &moved {
-        let (path, mut value) = (path.as_str(), value.clone());
+        let (path, given, mut value) = (path.as_str(), value, value.clone());
         findings.warnings.push(Warning::new(format!("\"{name}\" is now written \"{path}\"")));
         if name == "tls_autocert_host_whitelist"
             && let Value::String(hosts) = &value
@@ -239,25 +269,97 @@ pub(super) fn translate(tree: &mut Value, environment: &Environment, findings: &
             value = hosts.split(',').map(|host| Value::from(host.trim())).collect();
         }
         place(tree, path, value, name, findings);
-        // In the old layout an endpoint, or a broker's name, was its own switch.
-        let switch = match &**name {
-            "proxy_connect_endpoint" => "client.proxy.connect.enabled",
-            "proxy_refresh_endpoint" => "client.proxy.refresh.enabled",
-            "proxy_rpc_endpoint" => "rpc.without_namespace.proxy_enabled",
-            "rpc_proxy_name" => "rpc.without_namespace.proxy_enabled",
-            "broker" => "broker.enabled",
-            _ => continue,
-        };
-        if source::get(tree, switch).is_none() {
-            source::set(tree, switch, Value::Bool(true));
+        turn_on(tree, name, given);
+    }
+    let is_old_file = !moved.is_empty();
+    let mut names: Vec<String> = moved.into_iter().map(|(name, ..)| name).collect();
+    for (name, path, value) in from_environment(environment) {
+        turn_on(tree, &name, &value);
+        source::set(tree, &path, value);
+        let variable = name.to_uppercase();
+        findings.warnings.push(Warning::new(format!("the environment's {variable} is now \"{path}\"")));
+        names.push(name);
+    }
+    flat_hooks::share_environment(tree, environment);
+    translate_namespaces(tree);
+    let was_moved = |name: &str| names.iter().any(|old| old == name);
+    flat_hooks::translate(tree, was_moved, findings);
+    share_tls(tree, environment, was_moved);
+    enable_consumers(tree, is_old_file);
+    translate_pem(tree, schema::ROOT);
+}
+
+/// In the old layout an endpoint, or a broker's name, was its own switch.
+fn turn_on(tree: &mut Value, name: &str, value: &Value) {
+    let switch = match name {
+        "proxy_connect_endpoint" => "client.proxy.connect.enabled",
+        "proxy_refresh_endpoint" => "client.proxy.refresh.enabled",
+        "proxy_rpc_endpoint" => "rpc.without_namespace.proxy_enabled",
+        "rpc_proxy_name" => "rpc.without_namespace.proxy_enabled",
+        "broker" => "broker.enabled",
+        _ => return,
+    };
+    if value.as_str() == Some("") {
+        return;
+    }
+    if source::get(tree, switch).is_none() {
+        source::set(tree, switch, Value::Bool(true));
+    }
+}
+
+/// In the old layout the ports for gRPC had the TLS of the main port, unless they had their own or it was disabled.
+fn share_tls(tree: &mut Value, environment: &Environment, was_moved: impl Fn(&str) -> bool) {
+    for (section, disable) in TLS_DISABLE {
+        let in_file = tree.as_object_mut().and_then(|object| object.remove(disable));
+        let in_environment = environment.get(&disable.to_uppercase()).map(Value::from);
+        let is_disabled = in_environment.or(in_file).is_some_and(|value| {
+            value == true
+                || value
+                    .as_str()
+                    .is_some_and(|text| matches!(text, "1" | "t" | "T" | "true" | "TRUE" | "True"))
+        });
+        let own = format!("{section}.tls");
+        if !was_moved(section) || !was_moved("tls") || is_disabled || source::get(tree, &own).is_some() {
+            continue;
+        }
+        if let Some(tls) = source::get(tree, "http_server.tls").cloned() {
+            source::set(tree, &own, tls);
         }
     }
-    for (name, path, value) in from_environment(environment) {
-        source::set(tree, &path, value);
-        findings.warnings.push(Warning::new(format!("the environment's {name} is now \"{path}\"")));
+}
+
+/// In the old layout consumers were enabled unless they were `disabled`. It has no other key that tells it apart from
+/// the new one, so that a consumer without either is one of the old layout only if the rest is.
+fn enable_consumers(tree: &mut Value, is_old: bool) {
+    let consumers = tree.get_mut("consumers").and_then(Value::as_array_mut);
+    for consumer in consumers.into_iter().flatten().filter_map(Value::as_object_mut) {
+        let disabled = consumer.remove("disabled");
+        if disabled.is_some() || is_old {
+            let is_disabled = disabled.is_some_and(|value| value == true || value == "true");
+            consumer.entry("enabled").or_insert(Value::Bool(!is_disabled));
+        }
     }
-    translate_namespaces(tree);
-    flat_hooks::translate(tree, moved.iter().map(|(name, ..)| &**name), findings);
+}
+
+/// In the old layout PEM in objects had a name for each form; now one name takes all.
+fn translate_pem(tree: &mut Value, keys: &'static [Key]) {
+    for key in keys {
+        match (key.kind, tree.get_mut(key.name)) {
+            (Kind::Object(keys), Some(inner)) => translate_pem(inner, keys),
+            (Kind::Objects(keys), Some(Value::Array(items))) => {
+                items.iter_mut().for_each(|item| translate_pem(item, keys));
+            }
+            (Kind::Pem, None) => {
+                let old = format!("{}_b64", key.name);
+                if let Some(object) = tree.as_object_mut()
+                    && let Some(value) = object.remove(&old)
+                {
+                    object.insert(key.name.into(), value);
+                }
+            }
+            _ => {}
+        }
+    }
 }
 
 /// Puts an old key's value in its new place, unless the new form is there.
@@ -279,44 +381,40 @@ fn from_environment(environment: &Environment) -> Vec<(String, String, Value)> {
         Some((key.name.to_owned(), path))
     });
     let renamed = RENAMED.iter().map(|(old, new)| ((*old).to_owned(), (*new).to_owned()));
-    let options = schema::CHANNEL_OPTIONS
-        .iter()
-        .map(|key| (key.name.to_owned(), format!("channel.without_namespace.{}", key.name)));
-    let families = [("token_", "client.token"), ("client_", "client"), ("api_", "http_api")];
-    let members = families.iter().flat_map(|(prefix, path)| {
-        keys_at(path).iter().filter(|key| !matches!(key.kind, Kind::Object(_))).filter_map(move |key| {
-            let old = format!("{prefix}{}", key.name);
-            // CLIENT_CHANNEL_LIMIT is the same name in both layouts.
-            (old.replace('_', ".") != format!("{path}.{}", key.name))
-                .then(|| (old, format!("{path}.{}", key.name)))
-        })
+    let tls = TLS.iter().flat_map(|(old, path)| {
+        OF_TLS.iter().map(move |(suffix, key)| (format!("{old}{suffix}"), format!("{path}.{key}")))
     });
-    switches
-        .chain(renamed)
-        .chain(options)
-        .chain(members)
-        .filter_map(|(old, path)| {
-            let name = old.to_uppercase();
-            let value = environment.get(&name)?;
-            let is_new_name = path.replace('.', "_").to_uppercase() == name;
-            // Kubernetes sets variables of such names for a service: they hold addresses.
-            let is_foreign = value.starts_with("tcp://") || value.starts_with("udp://");
-            let is_old = !is_new_name && !is_foreign && !value.trim_start().starts_with('{');
-            is_old
-                .then(|| (name, value_at(&path, value), path))
-                .map(|(name, value, path)| (name, path, value))
-        })
-        .collect()
+    let options = schema::CHANNEL_OPTIONS.iter().map(|key| (key.name, key.name));
+    let options = options.chain(CHANNEL_RENAMED.iter().copied());
+    let options = options.map(|(old, new)| (old.to_owned(), format!("channel.without_namespace.{new}")));
+    let members = FAMILIES.iter().flat_map(|(prefix, path)| {
+        let keys = keys_at(path).iter().filter(|key| !matches!(key.kind, Kind::Object(_)));
+        keys.map(move |key| (format!("{prefix}{}", key.name), format!("{path}.{}", key.name)))
+    });
+    let all = switches.chain(renamed).chain(tls).chain(options).chain(members);
+    all.filter_map(|(old, path)| {
+        let name = old.to_uppercase();
+        let value = environment.get(&name)?;
+        let is_new_name = path.replace('.', "_").to_uppercase() == name;
+        // Kubernetes sets variables of such names for a service: they hold addresses.
+        let is_foreign = value.starts_with("tcp://") || value.starts_with("udp://");
+        let is_old = !is_new_name && !is_foreign && !value.trim_start().starts_with('{');
+        is_old.then(|| (old, value_at(&path, value))).map(|(old, value)| (old, path, value))
+    })
+    .collect()
 }
 
 /// A variable's text as the file would have it at that path.
-fn value_at(path: &str, text: &str) -> Value {
+pub(super) fn value_at(path: &str, text: &str) -> Value {
     let (object, name) = path.rsplit_once('.').unwrap_or(("", path));
     let keys = if object.is_empty() { schema::ROOT } else { keys_at(object) };
+    let json = |text: &str| serde_json::from_str::<Value>(text).ok();
     match keys.iter().find(|key| key.name == name).map(|key| key.kind) {
+        Some(Kind::List) if text.trim_start().starts_with('[') => json(text).unwrap_or_else(|| text.into()),
         Some(Kind::List) => text.split_whitespace().map(Value::from).collect(),
-        Some(Kind::Objects(_)) => {
-            serde_json::from_str(text).map_or_else(|_| Value::from(text), source::lower_cased)
+        Some(Kind::Map) => json(text).unwrap_or_else(|| text.into()),
+        Some(Kind::Objects(_) | Kind::Object(_)) => {
+            json(text).map_or_else(|| Value::from(text), source::lower_cased)
         }
         _ => Value::from(text),
     }

@@ -4,7 +4,7 @@
 
 use serde_json::{Map, Value};
 
-use super::{Warning, read::Findings, source};
+use super::{Environment, Warning, flat, read::Findings, source};
 
 /// Hooks without a name, by their new place.
 const PLACES: [&str; 7] = [
@@ -18,7 +18,7 @@ const PLACES: [&str; 7] = [
 ];
 
 /// Options that all of them shared, and what each is in its place.
-const SHARED: [(&str, &[&str]); 9] = [
+const SHARED: [(&str, &[&str]); 10] = [
     // Headers of a connect command were taken for headers of the request.
     ("proxy_http_headers", &["http_headers", "emulated_headers"]),
     ("proxy_grpc_metadata", &["grpc_metadata"]),
@@ -26,6 +26,7 @@ const SHARED: [(&str, &[&str]); 9] = [
     ("proxy_include_connection_meta", &["include_connection_meta"]),
     ("proxy_static_http_headers", &["http.static_headers"]),
     ("proxy_http_status_code_transforms", &["http.status_to_code_transforms"]),
+    ("proxy_grpc_tls", &["grpc.tls"]),
     ("proxy_grpc_compression", &["grpc.compression"]),
     ("proxy_grpc_credentials_key", &["grpc.credentials_key"]),
     ("proxy_grpc_credentials_value", &["grpc.credentials_value"]),
@@ -43,12 +44,23 @@ const OF_ONE: [(&str, &str); 5] = [
 /// Hooks of channels that were enabled by being named.
 const OF_CHANNELS: [&str; 4] = ["subscribe", "publish", "sub_refresh", "subscribe_stream"];
 
-/// Moves what is written in the old layout. `moved` are the old names that were found and moved already.
-pub(super) fn translate<'a>(
-    tree: &mut Value,
-    moved: impl Iterator<Item = &'a str> + Clone,
-    findings: &mut Findings,
-) {
+/// True for an old name of an option that all hooks without a name shared.
+pub(super) fn is_shared(name: &str) -> bool {
+    SHARED.iter().any(|(old, _)| *old == name)
+}
+
+/// Lays such options in the environment over those of the file.
+pub(super) fn share_environment(tree: &mut Value, environment: &Environment) {
+    for (old, paths) in SHARED {
+        if let Some(text) = environment.get(&old.to_uppercase()) {
+            let value = flat::value_at(&format!("{}.{}", PLACES[0], paths[0]), text);
+            source::set(tree, old, value);
+        }
+    }
+}
+
+/// Moves what is written in the old layout. `was_moved` tells whether an old name was found and moved already.
+pub(super) fn translate(tree: &mut Value, was_moved: impl Fn(&str) -> bool, findings: &mut Findings) {
     for proxy in items(tree, "/proxies") {
         for (old, path) in OF_ONE {
             if let Some(value) = proxy.as_object_mut().and_then(|proxy| proxy.remove(old)) {
@@ -60,7 +72,6 @@ pub(super) fn translate<'a>(
     for kind in ["connect", "refresh"] {
         name_hook(tree, kind, findings);
     }
-    let was_moved = |name: &str| moved.clone().any(|old| old == name);
     for kind in OF_CHANNELS {
         if was_moved(&format!("{kind}_proxy_name"))
             && let Some(options) = tree.pointer_mut("/channel/without_namespace")

@@ -6,14 +6,19 @@
 
 mod channels;
 mod difference;
+pub mod dotenv;
 pub mod duration;
 mod env;
 mod flat;
 mod flat_hooks;
 mod hooks;
+mod http_server;
+mod keys;
 mod read;
+pub mod reference;
 mod resolve;
 pub mod schema;
+mod secret_file;
 mod shown;
 mod source;
 mod unavailable;
@@ -26,10 +31,11 @@ use serde_json::Value;
 
 pub use difference::{Change, changes};
 pub use env::Environment;
+pub use http_server::{HttpServer, InternalTls, TlsOptions, TlsSource};
 pub use read::Section;
 pub use resolve::{
-    ApiSettings, EmulationOptions, GrpcOptions, HttpServer, Pem, Resolved, StreamingOptions, TokenOptions,
-    TrackOptions, UniWebSocketOptions, WebSocketOptions, WebTransportOptions, resolve_origins,
+    ApiSettings, EmulationOptions, GrpcOptions, Resolved, StreamingOptions, TokenOptions, TrackOptions,
+    UniWebSocketOptions, WebSocketOptions, WebTransportOptions, resolve_origins,
 };
 pub use shown::shown;
 pub use write::Format;
@@ -61,11 +67,26 @@ pub struct Warning {
     pub message: String,
     /// The key is unknown: `checkconfig --strict` fails on it.
     pub is_unknown_key: bool,
+    /// It lets people in whom nobody asks for a key: `checkconfig --strict` fails on it as well.
+    pub is_open_door: bool,
 }
 
 impl Warning {
     fn new(message: impl Into<String>) -> Self {
-        Self { message: message.into(), is_unknown_key: false }
+        Self { message: message.into(), is_unknown_key: false, is_open_door: false }
+    }
+
+    /// Nobody is asked for a key.
+    fn open_door(message: impl Into<String>) -> Self {
+        Self { is_open_door: true, ..Self::new(message) }
+    }
+
+    /// A value that would let nothing through.
+    fn zero(key: &schema::Key, path: &str) -> Self {
+        Self::new(format!(
+            "{path}: a value of 0 or below makes no sense: the default, {}, is used",
+            key.default
+        ))
     }
 
     /// A key nobody knows, with the nearest one that is known.
@@ -78,7 +99,7 @@ impl Warning {
             }
             _ => String::new(),
         };
-        Self { message: format!("unknown key \"{path}\" is ignored{hint}"), is_unknown_key: true }
+        Self { is_unknown_key: true, ..Self::new(format!("unknown key \"{path}\" is ignored{hint}")) }
     }
 }
 
@@ -151,6 +172,9 @@ pub fn load(sources: &Sources) -> Result<Loaded, Vec<Problem>> {
     validate::validate(&raw, &mut findings);
     unavailable::check(&raw, &mut findings);
     let resolved = resolve::resolve(&raw, &mut findings);
+    if let Some(resolved) = &resolved {
+        keys::check(resolved, &mut findings);
+    }
     match (findings.problems.is_empty(), resolved) {
         (true, Some(resolved)) => Ok(Loaded { raw, resolved, warnings: findings.warnings, layers }),
         _ => Err(findings.problems),

@@ -9,7 +9,8 @@ use serde_json::{Map, Value};
 
 use super::{
     Problem, Warning, duration,
-    schema::{Key, Kind},
+    schema::{Key, Kind, Negative},
+    secret_file,
 };
 
 /// The values of one object: those given, and the defaults of those that are not.
@@ -36,7 +37,6 @@ pub(super) enum Setting {
     Map(Vec<(String, String)>),
     Object(Section),
     Objects(Vec<Section>),
-    Opaque(Value),
 }
 
 /// Reads values are asked by name; the table has each of them, which a test of the whole configuration proves.
@@ -99,17 +99,21 @@ impl Section {
         path.split('.').fold(self, |section, name| section.object(name))
     }
 
-    /// What was given for a key whose feature comes later.
-    pub fn opaque(&self, name: &str) -> &Value {
-        match self.values.get(name) {
-            Some(Setting::Opaque(value)) => value,
-            _ => &Value::Null,
-        }
-    }
-
     /// A value of whatever kind.
     pub(super) fn value(&self, name: &str) -> Option<&Setting> {
         self.values.get(name)
+    }
+
+    /// True for a value that is not nothing, zero or false.
+    pub(super) fn is_set(&self, name: &str) -> bool {
+        match self.values.get(name) {
+            Some(Setting::Bool(value)) => *value,
+            Some(Setting::Int(value)) => *value != 0,
+            Some(Setting::Text(text)) => !text.is_empty(),
+            Some(Setting::Duration(value)) => !value.is_zero(),
+            Some(Setting::List(items)) => !items.is_empty(),
+            _ => false,
+        }
     }
 
     /// A number that cannot be negative.
@@ -146,12 +150,20 @@ pub(super) fn read(keys: &'static [Key], tree: &Value, path: &str, findings: &mu
             &empty
         }
     };
-    for name in object.keys().filter(|name| !keys.iter().any(|key| key.name == **name)) {
+    let is_known = |name: &str| {
+        // Editors find the JSON schema of a file by this name.
+        (path.is_empty() && name == "$schema")
+            || keys.iter().any(|key| key.name == name || key.file_name().as_deref() == Some(name))
+    };
+    for name in object.keys().filter(|name| !is_known(name)) {
         findings.warnings.push(Warning::unknown_key(&join(path, name), keys));
     }
     let values = keys.iter().map(|key| {
         let given = object.get(key.name).unwrap_or(&NONE);
-        (key.name, setting(key, given, &join(path, key.name), findings))
+        let file = key.file_name().and_then(|name| object.get(&name));
+        let path = join(path, key.name);
+        let given = secret_file::value(key, given, file, &path, findings);
+        (key.name, setting(key, &given, &path, findings))
     });
     Section { values: values.collect() }
 }
@@ -163,8 +175,7 @@ fn join(path: &str, name: &str) -> String {
 fn setting(key: &Key, given: &Value, path: &str, findings: &mut Findings) -> Setting {
     let is_given = !given.is_null();
     let mut wrong = |what: &str, fix: &str| {
-        let is_secret = ["secret", "key", "password", "token"].iter().any(|word| key.name.contains(word));
-        let is_shown = !is_secret && given.to_string().len() <= 60;
+        let is_shown = !key.is_secret && given.to_string().len() <= 60;
         let shown = if is_shown { given.to_string() } else { "the value".to_owned() };
         findings.problem(path, format!("{shown} is not {what}"), fix);
     };
@@ -186,21 +197,18 @@ fn setting(key: &Key, given: &Value, path: &str, findings: &mut Findings) -> Set
                 false
             }
         }),
-        Kind::Int => Setting::Int(match given {
-            Value::Null => key.default.parse().unwrap_or(0),
-            Value::Number(number) => whole(number).unwrap_or_else(|| {
+        Kind::Int => Setting::Int({
+            let number = match given {
+                Value::Null => Some(key.default.parse().unwrap_or(0)),
+                Value::Number(number) => whole(number),
+                Value::Bool(value) => Some(i64::from(*value)),
+                Value::String(text) => parse_int(text),
+                _ => None,
+            };
+            if number.is_none() {
                 wrong("a whole number", "write a number without a fraction");
-                0
-            }),
-            Value::Bool(value) => i64::from(*value),
-            Value::String(text) => parse_int(text).unwrap_or_else(|| {
-                wrong("a whole number", "write a number");
-                0
-            }),
-            _ => {
-                wrong("a whole number", "write a number");
-                0
             }
+            meaning(key, number.unwrap_or(0), path, findings)
         }),
         Kind::Text | Kind::Pem => Setting::Text(match given {
             Value::Null => key.default.into(),
@@ -212,19 +220,25 @@ fn setting(key: &Key, given: &Value, path: &str, findings: &mut Findings) -> Set
                 String::new()
             }
         }),
-        Kind::Duration => Setting::Duration(match given {
-            Value::Null => duration::parse(key.default).unwrap_or_default(),
-            // A bare number counts nanoseconds, as in the reference.
-            Value::Number(number) if number.as_u64().is_some() => {
-                Duration::from_nanos(number.as_u64().unwrap_or(0))
-            }
-            Value::String(text) => duration::parse(text).unwrap_or_else(|| {
-                wrong("a duration", "write a number with its unit, such as \"25s\" or \"1m30s\"");
-                Duration::ZERO
-            }),
-            _ => {
-                wrong("a duration", "write a number with its unit, such as \"25s\" or \"1m30s\"");
-                Duration::ZERO
+        Kind::Duration => Setting::Duration({
+            let default = || duration::parse(key.default).unwrap_or_default();
+            let duration = match given {
+                Value::Null => Some(default()),
+                // A bare number counts nanoseconds, as in the reference.
+                Value::Number(number) => number.as_u64().map(Duration::from_nanos),
+                Value::String(text) => duration::parse(text),
+                _ => None,
+            };
+            match duration {
+                None => {
+                    wrong("a duration", "write a number with its unit, such as \"25s\" or \"1m30s\"");
+                    Duration::ZERO
+                }
+                Some(Duration::ZERO) if key.zero_is_default => {
+                    findings.warnings.push(Warning::zero(key, path));
+                    default()
+                }
+                Some(duration) => duration,
             }
         }),
         Kind::List => Setting::List(match given {
@@ -254,7 +268,26 @@ fn setting(key: &Key, given: &Value, path: &str, findings: &mut Findings) -> Set
                 Vec::new()
             }
         }),
-        Kind::Opaque => Setting::Opaque(given.clone()),
+    }
+}
+
+/// What a number stands for where zero, or numbers below it, have no meaning of their own.
+fn meaning(key: &Key, number: i64, path: &str, findings: &mut Findings) -> i64 {
+    match (number, key.negative) {
+        (..0, Negative::Refused) => {
+            findings.problem(path, format!("{number} is below zero"), "use 0 or more");
+            0
+        }
+        (0, _) | (..0, Negative::IsZero) if key.zero_is_default => {
+            findings.warnings.push(Warning::zero(key, path));
+            key.default.parse().unwrap_or(0)
+        }
+        (..0, Negative::IsZero) => {
+            let message = format!("{path}: {number} is below zero and counts as 0");
+            findings.warnings.push(Warning::new(message));
+            0
+        }
+        _ => number,
     }
 }
 

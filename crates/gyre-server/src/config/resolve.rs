@@ -2,7 +2,6 @@
 
 use std::{num::NonZeroU32, time::Duration};
 
-use base64::{Engine, engine::general_purpose::STANDARD};
 use globset::{Glob, GlobSetBuilder};
 use gyre_core::{
     hub::{Deflate, WINDOW_BITS_MAX},
@@ -19,7 +18,13 @@ use gyre_transport::{
 use http::StatusCode;
 use regex::Regex;
 
-use super::{Section, channels::namespaces, hooks, read::Findings};
+use super::{
+    HttpServer, Section, TlsOptions,
+    channels::namespaces,
+    hooks,
+    http_server::{self, tls},
+    read::Findings,
+};
 use crate::{admin::AdminOptions, api::GrpcApiOptions, hooks::Targets, secret::Secret};
 
 /// Options for each part of the server.
@@ -65,6 +70,8 @@ pub struct Resolved {
     pub init: Option<Box<str>>,
     /// `prometheus`.
     pub prometheus: Option<Box<str>>,
+    /// `swagger`.
+    pub swagger: Option<Box<str>>,
     /// `shutdown.timeout`.
     pub shutdown_timeout: Duration,
     /// `log.level`.
@@ -75,36 +82,6 @@ pub struct Resolved {
     pub pid_file: Option<String>,
     /// `node.name`.
     pub node_name: Option<String>,
-}
-
-/// Listeners and TLS.
-#[derive(Clone, Debug)]
-pub struct HttpServer {
-    /// Host to listen on.
-    pub address: String,
-    /// Port to listen on.
-    pub port: u16,
-    /// Host and port of API, metrics and health, if they are apart.
-    pub internal: Option<(String, u16)>,
-    /// TLS of the external port.
-    pub tls: Option<Pem>,
-    /// TLS of the internal port.
-    pub internal_tls: Option<Pem>,
-    /// HTTP/3 on the UDP port of the same number.
-    pub http3: bool,
-    /// HTTP/2 without TLS.
-    pub h2c: bool,
-}
-
-/// PEM texts for a TLS server.
-#[derive(Clone, Debug)]
-pub struct Pem {
-    /// Certificate chain.
-    pub certificates: Vec<u8>,
-    /// Private key.
-    pub key: Secret<Vec<u8>>,
-    /// Authorities of client certificates.
-    pub client_authorities: Option<Vec<u8>>,
 }
 
 /// How tokens are verified.
@@ -173,7 +150,7 @@ pub struct GrpcOptions<S> {
     /// Port to listen on.
     pub port: u16,
     /// Its TLS.
-    pub tls: Option<Pem>,
+    pub tls: Option<TlsOptions>,
     /// What the service needs to know.
     pub settings: S,
 }
@@ -244,7 +221,7 @@ pub(super) fn resolve(raw: &Section, findings: &mut Findings) -> Option<Resolved
     let uni_settings =
         streaming::grpc::Settings { message_bytes_max: grpc_message_limit(raw.object("uni_grpc")) };
     Some(Resolved {
-        server: server(raw, findings),
+        server: http_server::resolve(raw, findings),
         rules: rules(raw),
         connection_token: token(client.object("token"), client),
         subscription_token: subscription_token.bool("enabled").then(|| token(subscription_token, client)),
@@ -264,6 +241,7 @@ pub(super) fn resolve(raw: &Section, findings: &mut Findings) -> Option<Resolved
         health: endpoint(raw.object("health")),
         init: endpoint(raw.object("init")),
         prometheus: endpoint(raw.object("prometheus")),
+        swagger: endpoint(raw.object("swagger")),
         shutdown_timeout: raw.object("shutdown").duration("timeout"),
         log_level: raw.object("log").text("level").to_lowercase(),
         log_file: non_empty(raw.object("log").text("file")).map(Into::into),
@@ -298,61 +276,6 @@ pub fn resolve_origins(patterns: &[String]) -> OriginPolicy {
     OriginPolicy::new(move |origin| set.is_match(origin))
 }
 
-fn server(raw: &Section, findings: &mut Findings) -> HttpServer {
-    let server = raw.object("http_server");
-    let port = u16::try_from(server.int("port")).unwrap_or(8000);
-    let address = server.text("address").to_owned();
-    let internal_port = server.text("internal_port").parse().ok().filter(|&internal| internal != port);
-    let internal = internal_port.map(|port| {
-        let address = non_empty(server.text("internal_address")).unwrap_or(&address).to_owned();
-        (address, port)
-    });
-    let tls = tls(server.object("tls"), "http_server.tls", findings);
-    let own_internal_tls = server.object("internal_tls");
-    let internal_tls = match own_internal_tls.bool("enabled") {
-        true => self::tls(own_internal_tls, "http_server.internal_tls", findings),
-        false if server.bool("tls_external") => None,
-        false => tls.clone(),
-    };
-    if server.object("tls_autocert").bool("enabled") && tls.is_none() {
-        findings.warnings.push(super::Warning::new(
-            "http_server.tls_autocert is accepted, but this version obtains no certificates: the server runs without TLS \
-             and HTTP/3",
-        ));
-    }
-    HttpServer {
-        http3: server.object("http3").bool("enabled") && tls.is_some(),
-        address,
-        port,
-        internal,
-        tls,
-        internal_tls,
-        h2c: server.bool("h2c_external"),
-    }
-}
-
-fn tls(section: &Section, path: &str, findings: &mut Findings) -> Option<Pem> {
-    if !section.bool("enabled") {
-        return None;
-    }
-    let (certificate, key) = (section.text("cert_pem"), section.text("key_pem"));
-    if certificate.is_empty() || key.is_empty() {
-        findings.problem(path, "cert_pem and key_pem are needed", "name the files of certificate and key");
-        return None;
-    }
-    let mut read = |name: &str| read_pem(section, path, name, findings);
-    let (certificates, key) = (read("cert_pem"), read("key_pem"));
-    let client_authorities = non_empty(section.text("client_ca_pem")).and_then(|_| read("client_ca_pem"));
-    let pem = Pem { certificates: certificates?, key: Secret::new(key?), client_authorities };
-    if let Err(error) =
-        gyre_transport::tls::CertificateResolver::from_pem(&pem.certificates, pem.key.expose())
-    {
-        findings.problem(path, error.to_string(), "check that certificate and key belong together");
-        return None;
-    }
-    Some(pem)
-}
-
 /// The PEM a key gives; a problem if it gives none.
 pub(super) fn read_pem(
     section: &Section,
@@ -360,32 +283,13 @@ pub(super) fn read_pem(
     name: &str,
     findings: &mut Findings,
 ) -> Option<Vec<u8>> {
-    match pem(section.text(name)) {
+    match http_server::pem(section.text(name)) {
         Ok(pem) => Some(pem),
         Err(message) => {
             let fix = "give PEM, its base64, or the path of a PEM file";
             findings.problem(&format!("{path}.{name}"), message, fix);
             None
         }
-    }
-}
-
-/// PEM as text, as base64 of text, or in a file.
-fn pem(given: &str) -> Result<Vec<u8>, String> {
-    const MARK: &str = "-----BEGIN";
-    if given.contains(MARK) {
-        return Ok(given.into());
-    }
-    let joined: String = given.split_whitespace().collect();
-    if let Ok(decoded) = STANDARD.decode(joined)
-        && String::from_utf8_lossy(&decoded).contains(MARK)
-    {
-        return Ok(decoded);
-    }
-    match std::fs::read(given) {
-        Ok(content) if String::from_utf8_lossy(&content).contains(MARK) => Ok(content),
-        Ok(_) => Err(format!("the file {given} holds no PEM")),
-        Err(error) => Err(format!("neither PEM nor a readable file: {error}")),
     }
 }
 

@@ -43,6 +43,11 @@ pub(super) fn validate(raw: &Section, findings: &mut Findings) {
 /// Each listener for gRPC has a port of its own: sockets that share one would take each other's clients.
 fn grpc(raw: &Section, findings: &mut Findings) {
     let server = raw.object("http_server");
+    let api = raw.object("grpc_api");
+    if api.bool("enabled") && api.text("key").is_empty() {
+        let message = "grpc_api.key is not set: everybody who reaches the port may call the API";
+        findings.warnings.push(Warning::open_door(message));
+    }
     let mut taken = vec![(server.int("port"), "http_server")];
     taken.extend(server.text("internal_port").parse().ok().map(|port| (port, "http_server")));
     for name in ["uni_grpc", "grpc_api"] {
@@ -79,7 +84,7 @@ fn server(raw: &Section, findings: &mut Findings) {
             let fix = "set http_server.internal_port to another port";
             findings.problem("http_server.h2c_external", "needs an internal port of its own", fix);
         }
-        if has_tls {
+        if has_tls || server.object("tls_autocert").bool("enabled") {
             findings.problem(
                 "http_server.h2c_external",
                 "cannot be combined with TLS",
@@ -91,7 +96,8 @@ fn server(raw: &Section, findings: &mut Findings) {
     let has_acme = server.object("tls_autocert").bool("enabled");
     let has_pinned = raw.object("webtransport").bool("pinned_certificate");
     if has_http3 && !has_tls && !has_acme && !has_pinned {
-        let fix = "set http_server.tls.enabled with cert_pem and key_pem";
+        let fix =
+            "set http_server.tls.enabled with cert_pem and key_pem, or http_server.tls_autocert.enabled";
         findings.problem("http_server.http3.enabled", "HTTP/3 needs TLS", fix);
     }
     let webtransport = raw.object("webtransport");
@@ -110,6 +116,10 @@ fn server(raw: &Section, findings: &mut Findings) {
                 fix,
             );
         }
+    }
+    if webtransport.bool("enabled") && webtransport.list("dialects").is_empty() {
+        let fix = "leave it out, or disable WebTransport";
+        findings.problem("webtransport.dialects", "without a draft nobody can connect", fix);
     }
     if !(1..=256).contains(&webtransport.int("session_limit")) {
         findings.problem(
@@ -294,13 +304,11 @@ fn proxies(raw: &Section, findings: &mut Findings) {
     let named =
         rpc.objects("namespaces").iter().enumerate().map(|(i, n)| (format!("rpc.namespaces[{i}]"), n));
     for (path, options) in without.into_iter().chain(named) {
-        if options.bool("proxy_enabled") {
-            proxy_reference(raw, &path, "proxy_name", options.text("proxy_name"), findings);
-        }
+        proxy_reference(raw, &path, "proxy_name", options.text("proxy_name"), findings);
     }
 }
 
-/// A proxy is named where it is used: it must be there. Those without a name are checked in their place.
+/// A proxy that is named must be there, even where its hook is off. Those without a name are checked in their place.
 fn proxy_reference(raw: &Section, path: &str, key: &str, name: &str, findings: &mut Findings) {
     let is_default = matches!(name, "default" | "");
     if !is_default && !raw.objects("proxies").iter().any(|proxy| proxy.text("name") == name) {
@@ -414,11 +422,15 @@ fn options(raw: &Section, options: &Section, path: &str, findings: &mut Findings
     }
     let proxies = channel.object("proxy");
     for name in ["subscribe", "publish", "sub_refresh", "subscribe_stream", "cache_empty", "state"] {
-        if options.bool(&format!("{name}_proxy_enabled")) {
-            let key = format!("{name}_proxy_name");
-            proxy_reference(raw, path, &key, options.text(&key), findings);
-        }
+        let key = format!("{name}_proxy_name");
+        proxy_reference(raw, path, &key, options.text(&key), findings);
     }
+    for name in ["publish", "remove"] {
+        let key = format!("{name}_proxy_name");
+        proxy_reference(raw, path, &format!("map.{key}"), options.object("map").text(&key), findings);
+    }
+    let poll = options.object("shared_poll").text("proxy_name");
+    proxy_reference(raw, path, "shared_poll.proxy_name", poll, findings);
     if options.bool("cache_empty_proxy_enabled") && mode != "cache" {
         let fix = "set force_recovery_mode: cache";
         findings.problem(&at("cache_empty_proxy_enabled"), "needs recovery in cache mode", fix);
@@ -484,10 +496,6 @@ fn subscription_type(raw: &Section, options: &Section, path: &str, findings: &mu
         let has_stream = map.int("stream_size") != 0
             || !map.duration("stream_ttl").is_zero()
             || !map.duration("meta_ttl").is_zero();
-        for kind in ["publish", "remove"].iter().filter(|kind| map.bool(&format!("{kind}_proxy_enabled"))) {
-            let key = format!("{kind}_proxy_name");
-            proxy_reference(raw, path, &format!("map.{key}"), map.text(&key), findings);
-        }
         if catch_up_timeout(map.text("subscribe_catch_up_timeout")).is_none() {
             let fix = "write a number with its unit, such as \"5s\" or \"-1s\"";
             findings.problem(&at("map.subscribe_catch_up_timeout"), "is no duration", fix);
@@ -548,7 +556,6 @@ fn subscription_type(raw: &Section, options: &Section, path: &str, findings: &mu
                 "set a secret",
             );
         }
-        proxy_reference(raw, path, "shared_poll.proxy_name", poll.text("proxy_name"), findings);
         match poll.text("mode") {
             "" | "versionless" if poll.bool("publish_enabled") => {
                 findings.problem(&at("shared_poll.publish_enabled"), "needs mode versioned", "set the mode");
@@ -579,6 +586,11 @@ fn engines(raw: &Section, findings: &mut Findings) {
     check("broker", &["memory", "nats", "redis", "redisnats", "postgres"], &["memory"], is_enabled("broker"));
     check("presence_manager", &["memory", "redis"], &["memory"], is_enabled("presence_manager"));
     check("map_broker", &["memory", "redis", "postgres"], &["memory"], true);
+    let controller = raw.object("controller");
+    if controller.bool("enabled") && controller.text("type") != "postgres" {
+        let message = format!("\"{}\" is no controller", controller.text("type"));
+        findings.problem("controller.type", message, "use postgres, or disable the controller");
+    }
 }
 
 fn consumers(list: &[Section], findings: &mut Findings) {
@@ -613,12 +625,7 @@ fn consumers(list: &[Section], findings: &mut Findings) {
         };
         if consumer.bool("enabled") {
             for key in *required {
-                let value = consumer.opaque(kind).get(key);
-                let is_there = value.is_some_and(|value| {
-                    value.as_str().is_none_or(|text| !text.is_empty())
-                        && value.as_array().is_none_or(|items| !items.is_empty())
-                });
-                if !is_there {
+                if !consumer.object(kind).is_set(key) {
                     findings.problem(&format!("{path}.{kind}.{key}"), "is needed", "set it");
                 }
             }

@@ -121,7 +121,6 @@ pub(super) fn tree_of_setting(setting: &Setting, kind: Kind) -> Value {
         (Setting::Objects(sections), Kind::Objects(keys)) => {
             sections.iter().map(|section| section.tree_of(keys)).collect()
         }
-        (Setting::Opaque(value), _) => value.clone(),
         // The kind of a setting is that of its key.
         (Setting::Object(_) | Setting::Objects(_), _) => Value::Null,
     }

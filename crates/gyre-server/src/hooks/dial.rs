@@ -29,7 +29,7 @@ pub(crate) enum Dialer {
 
 impl Dialer {
     /// Over TCP.
-    pub(super) fn tcp() -> Self {
+    pub(crate) fn tcp() -> Self {
         let mut tcp = HttpConnector::new();
         tcp.enforce_http(false);
         // Somebody waits for each question: it must not wait for the acknowledgement of the one before.

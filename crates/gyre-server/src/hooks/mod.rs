@@ -8,7 +8,7 @@
 
 mod cache_misses;
 mod connect;
-mod dial;
+pub(crate) mod dial;
 mod events;
 mod grant;
 mod grpc;
@@ -22,7 +22,7 @@ mod rpc;
 mod shared_poll;
 mod stream;
 mod subscribe;
-mod tls;
+pub(crate) mod tls;
 
 use std::{
     collections::HashMap,

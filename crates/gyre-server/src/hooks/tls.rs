@@ -35,7 +35,7 @@ impl ClientTls {
 
 /// What is spoken over it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Version {
+pub(crate) enum Version {
     /// HTTP/1.1.
     Http1,
     /// HTTP/2 only.
@@ -77,7 +77,7 @@ pub(super) fn system() -> Result<Connector, ClientTlsError> {
 ///
 /// # Errors
 /// If something of it cannot be used.
-pub(super) fn configured(
+pub(crate) fn configured(
     settings: &ClientTls,
     version: Version,
     dialer: Dialer,

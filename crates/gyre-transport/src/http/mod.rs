@@ -5,7 +5,10 @@
 mod body;
 pub mod grpc;
 mod listener;
+mod network;
 mod origin;
+mod policy;
+mod proxy_protocol;
 mod serve;
 mod stream;
 mod upgrade;
@@ -14,7 +17,10 @@ use std::{future::Future, net::SocketAddr, pin::Pin, rc::Rc};
 
 pub use body::{Body, BodyError, full, read_body};
 pub use listener::{Addresses, ClampedBuffers, bind_check, bind_tcp, bind_udp, clamped_buffers, resolve};
+pub use network::{Network, Networks, NoNetwork};
 pub use origin::OriginPolicy;
+pub use policy::Policy;
+pub use proxy_protocol::ProxyProtocol;
 pub use serve::{Front, Shutdown, serve_listener};
 pub(crate) use upgrade::connect_protocol;
 pub use upgrade::{Upgrade, upgrade};
@@ -49,7 +55,7 @@ pub enum ConnectionEvent {
 /// Who sent a request; an extension of every request.
 #[derive(Clone, Copy, Debug)]
 pub struct Peer {
-    /// Address of the connection.
+    /// Address of the client: the connection's, or what a trusted proxy says.
     pub address: SocketAddr,
     /// The connection is encrypted.
     pub is_tls: bool,

@@ -4,11 +4,15 @@
 
 use std::sync::Arc;
 
+use arc_swap::ArcSwap;
+
 use ::http::{HeaderMap, HeaderName, HeaderValue, header};
 
-/// Decides by the `Origin` header. A request without one does not come from a page and passes.
+/// Decides by the `Origin` header. A request without one does not come from a page and passes. Clones are one policy.
 #[derive(Clone)]
-pub struct OriginPolicy(Arc<dyn Fn(&str) -> bool + Send + Sync>);
+pub struct OriginPolicy(Arc<ArcSwap<Decide>>);
+
+type Decide = Box<dyn Fn(&str) -> bool + Send + Sync>;
 
 impl std::fmt::Debug for OriginPolicy {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -19,14 +23,19 @@ impl std::fmt::Debug for OriginPolicy {
 impl OriginPolicy {
     /// A policy that asks `is_allowed` with the origin in lower case.
     pub fn new(is_allowed: impl Fn(&str) -> bool + Send + Sync + 'static) -> Self {
-        Self(Arc::new(is_allowed))
+        Self(Arc::new(ArcSwap::from_pointee(Box::new(is_allowed))))
+    }
+
+    /// Decides as another policy does now from here on, and all clones with it.
+    pub fn replace(&self, other: &Self) {
+        self.0.store(other.0.load_full());
     }
 
     /// True if a request with these headers may go on.
     pub fn allows(&self, headers: &HeaderMap) -> bool {
         match headers.get(header::ORIGIN) {
             None => true,
-            Some(origin) => origin.to_str().is_ok_and(|origin| (self.0)(&origin.to_ascii_lowercase())),
+            Some(origin) => origin.to_str().is_ok_and(|origin| self.0.load()(&origin.to_ascii_lowercase())),
         }
     }
 

@@ -18,7 +18,6 @@ use http_body::{Frame, SizeHint};
 use http_body_util::BodyExt;
 use hyper::{body::Incoming, rt::Executor, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
-use rustls::ServerConfig;
 use tokio::{
     net::{TcpListener, TcpStream},
     sync::watch,
@@ -26,8 +25,8 @@ use tokio::{
     time::{Instant, sleep, sleep_until, timeout},
 };
 
-use super::{Body, BodyError, ConnectionEvent, Peer, Response, Service, stream::Stream};
-use crate::tunnel::InUse;
+use super::{Body, BodyError, ConnectionEvent, Peer, ProxyProtocol, Response, Service, stream::Stream};
+use crate::{tls::ServerTls, tunnel::InUse};
 
 /// Time for the TLS handshake, and for the header of a request; an HTTP/1.1 connection without a request ends after it.
 ///
@@ -58,7 +57,7 @@ pub type Shutdown = watch::Receiver<bool>;
 #[derive(Clone, Debug, Default)]
 pub struct Front {
     /// TLS settings; `None` for plain text.
-    pub tls: Option<Arc<ServerConfig>>,
+    pub tls: Option<Arc<ServerTls>>,
     /// Plain text and TLS on one port, told apart by the first byte. Development only.
     pub accepts_both: bool,
     /// HTTP/2 without TLS, by prior knowledge.
@@ -67,6 +66,8 @@ pub struct Front {
     pub h2_requests_max: Option<u32>,
     /// Port of HTTP/3, announced in every answer.
     pub alt_svc_port: Option<u16>,
+    /// Who begins connections with the header of the PROXY protocol.
+    pub proxy_protocol: Option<ProxyProtocol>,
 }
 
 /// Accepts connections until the server stops, and returns when their requests are answered, after 10 seconds at the
@@ -149,12 +150,16 @@ impl<S: Service + 'static> Serving<S> {
         async move { drop(shutdown.wait_for(|stop| *stop).await) }
     }
 
-    async fn serve(self: Rc<Self>, tcp: TcpStream, address: SocketAddr) {
+    async fn serve(self: Rc<Self>, mut tcp: TcpStream, address: SocketAddr) {
         let _closed = ObserveClose(&*self.service);
         let served = async {
+            let client = match &self.front.proxy_protocol {
+                Some(proxy) => proxy.read(&mut tcp, address).await?,
+                None => address,
+            };
             let stream = Stream::accept(tcp, &self.front).await?;
             let is_h2 = stream.is_h2(self.front.accepts_h2c).await?;
-            self.speak(stream, address, is_h2).await
+            self.speak(stream, client, is_h2).await
         };
         if let Err(error) = served.await {
             tracing::debug!(%address, %error, "HTTP connection ended");

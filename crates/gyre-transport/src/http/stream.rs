@@ -4,21 +4,23 @@ use std::{
     future::Future,
     io,
     pin::Pin,
-    sync::Arc,
     task::{Context, Poll},
     time::Duration,
 };
 
-use rustls::ServerConfig;
+use rustls::server::Acceptor;
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     net::TcpStream,
     time::{Sleep, sleep, timeout},
 };
-use tokio_rustls::{TlsAcceptor, server::TlsStream};
+use tokio_rustls::{LazyConfigAcceptor, TlsAcceptor, server::TlsStream};
 
 use super::serve::{Front, HEADER_TIMEOUT};
-use crate::socket::Socket;
+use crate::{
+    socket::Socket,
+    tls::{CHALLENGE_PROTOCOL, ServerTls},
+};
 
 /// A peer that takes nothing of an answer for this long is dropped.
 ///
@@ -49,15 +51,29 @@ impl Stream {
     pub(super) async fn accept(tcp: TcpStream, front: &Front) -> io::Result<Self> {
         tcp.set_nodelay(true)?;
         match &front.tls {
-            Some(config) if !front.accepts_both || begins_with_tls(&tcp).await? => {
-                Self::tls(tcp, config).await
-            }
+            Some(tls) if !front.accepts_both || begins_with_tls(&tcp).await? => Self::tls(tcp, tls).await,
             _ => Ok(Self { kind: Kind::Plain(tcp), stalled: None }),
         }
     }
 
-    async fn tls(tcp: TcpStream, config: &Arc<ServerConfig>) -> io::Result<Self> {
-        let tls = timeout(HEADER_TIMEOUT, TlsAcceptor::from(config.clone()).accept(tcp)).await??;
+    async fn tls(tcp: TcpStream, tls: &ServerTls) -> io::Result<Self> {
+        let handshake = async {
+            let Some(challenges) = tls.challenges() else {
+                return TlsAcceptor::from(tls.tcp()).accept(tcp).await;
+            };
+            let start = LazyConfigAcceptor::new(Acceptor::default(), tcp).await?;
+            let is_challenge = {
+                let hello = start.client_hello();
+                let mut protocols = hello.alpn().into_iter().flatten();
+                protocols.next() == Some(CHALLENGE_PROTOCOL) && protocols.next().is_none()
+            };
+            if !is_challenge {
+                return start.into_stream(tls.tcp()).await;
+            }
+            drop(start.into_stream(challenges.clone()).await?);
+            Err(io::Error::other("an authority has looked whether a name is ours"))
+        };
+        let tls = timeout(HEADER_TIMEOUT, handshake).await??;
         Ok(Self { kind: Kind::Tls(Box::new(tls)), stalled: None })
     }
 

@@ -20,6 +20,7 @@ pub use statistics::{CLOSE_CAUSES_MAX, Counts, Observed, PathView, SAMPLE_MAX, S
 
 use crate::{
     http::{Peer, Service, Shutdown},
+    tls::ServerTls,
     webtransport,
 };
 
@@ -57,12 +58,17 @@ pub trait Handler {
 ///
 /// # Errors
 /// If the TLS settings cannot be used for QUIC or the socket cannot be registered.
-pub fn endpoint(socket: UdpSocket, tls: rustls::ServerConfig) -> io::Result<Endpoint> {
+pub fn endpoint(socket: UdpSocket, tls: &ServerTls) -> io::Result<Endpoint> {
+    let config = server_config(tls.quic().borrow().clone())?;
+    let runtime = Arc::new(quinn::TokioRuntime);
+    Endpoint::new(EndpointConfig::default(), Some(config), socket, runtime)
+}
+
+fn server_config(tls: Arc<rustls::ServerConfig>) -> io::Result<ServerConfig> {
     let tls = QuicServerConfig::try_from(tls).map_err(io::Error::other)?;
     let mut config = ServerConfig::with_crypto(Arc::new(tls));
     config.transport_config(Arc::new(transport_config()));
-    let runtime = Arc::new(quinn::TokioRuntime);
-    Endpoint::new(EndpointConfig::default(), Some(config), socket, runtime)
+    Ok(config)
 }
 
 fn transport_config() -> TransportConfig {
@@ -81,16 +87,27 @@ fn transport_config() -> TransportConfig {
     config
 }
 
-/// Accepts connections until the server stops, then lets those that are open end.
+/// Accepts connections until the server stops, then lets those that are open end. TLS settings that change count for
+/// the next ones.
 pub async fn serve_endpoint(
     endpoint: Endpoint,
+    tls: Arc<ServerTls>,
     h3: Arc<gyre_h3::Config>,
     handler: Rc<dyn Handler>,
     mut shutdown: Shutdown,
 ) {
+    let mut settings = tls.quic();
     loop {
         let incoming = tokio::select! {
             incoming = endpoint.accept() => incoming,
+            // Never an error: the sender is in `tls`.
+            Ok(()) = settings.changed() => {
+                match server_config(settings.borrow_and_update().clone()) {
+                    Ok(config) => endpoint.set_server_config(Some(config)),
+                    Err(error) => tracing::error!(%error, "the new TLS settings cannot be used for QUIC"),
+                }
+                continue;
+            }
             _ = shutdown.wait_for(|stop| *stop) => return,
         };
         let Some(incoming) = incoming else { return };

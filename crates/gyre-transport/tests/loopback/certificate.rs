@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use gyre_transport::tls::{CertificateResolver, tcp_config};
+use gyre_transport::tls::{CertificateResolver, Identity, ServerTls, tcp_config};
 use rustls::{ClientConfig, RootCertStore, ServerConfig, crypto::aws_lc_rs, pki_types::ServerName};
 use tokio::net::TcpStream;
 use tokio_rustls::{TlsConnector, client::TlsStream};
@@ -27,6 +27,12 @@ impl Certificate {
 
     pub(crate) fn resolver(&self) -> Arc<CertificateResolver> {
         CertificateResolver::from_pem(self.pem().as_bytes(), self.key_pem().as_bytes()).unwrap()
+    }
+
+    pub(crate) fn tls(&self) -> Arc<ServerTls> {
+        let (chain, key) = (self.pem(), self.key_pem());
+        let certificate = Some((chain.as_bytes(), key.as_bytes()));
+        ServerTls::new(Identity { certificate, client_authorities: None }, None).unwrap()
     }
 
     pub(crate) fn tcp_config(&self) -> Arc<ServerConfig> {

@@ -38,7 +38,7 @@ async fn a_request_has_a_deadline() {
 #[tokio::test(start_paused = true)]
 async fn a_handshake_has_a_deadline() {
     on_shard_without_limit(async {
-        let tls = Some(Certificate::new().tcp_config());
+        let tls = Some(Certificate::new().tls());
         for accepts_both in [false, true] {
             let server = Server::start(Front { tls: tls.clone(), accepts_both, ..Front::default() });
             let _stream = server.connect().await;
@@ -53,7 +53,7 @@ async fn a_handshake_has_a_deadline() {
 async fn http2_without_a_preface_is_dropped() {
     on_shard_without_limit(async {
         let certificate = Certificate::new();
-        let server = Server::start(Front { tls: Some(certificate.tcp_config()), ..Front::default() });
+        let server = Server::start(Front { tls: Some(certificate.tls()), ..Front::default() });
         let _tls = connect_tls(server.connect().await, certificate.client(&["h2"])).await.unwrap();
         assert_eq!(seconds_until_closed(&server).await, 20);
     })

@@ -67,7 +67,7 @@ async fn tunnel(client: &mut SendRequest<Empty<Bytes>>, path: &str) -> TokioIo<U
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
 async fn websockets_share_an_http2_connection() {
     let certificate = Certificate::new();
-    let world = World::start(Some(certificate.tcp_config()));
+    let world = World::start(Some(certificate.tls()));
     let tls = connect_tls(world.tcp().await, certificate.client(&["h2"])).await.unwrap();
     let mut http2 = http2(tls).await;
     let mut clients = Vec::new();

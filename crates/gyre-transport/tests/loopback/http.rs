@@ -57,7 +57,7 @@ async fn http2_over_tls_announces_http3() {
     on_shard(async {
         let certificate = Certificate::new();
         let server = Server::start(Front {
-            tls: Some(certificate.tcp_config()),
+            tls: Some(certificate.tls()),
             alt_svc_port: Some(8443),
             ..Front::default()
         });
@@ -75,7 +75,7 @@ async fn http2_over_tls_announces_http3() {
 async fn http1_over_tls() {
     on_shard(async {
         let certificate = Certificate::new();
-        let server = Server::start(Front { tls: Some(certificate.tcp_config()), ..Front::default() });
+        let server = Server::start(Front { tls: Some(certificate.tls()), ..Front::default() });
         for alpn in [&[][..], &["http/1.1"]] {
             let mut tls = connect_tls(server.connect().await, certificate.client(alpn)).await.unwrap();
             let answer = exchange(&mut tls, "GET / HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n").await;
@@ -92,7 +92,7 @@ async fn the_first_byte_tells_tls_from_plain_text() {
     on_shard(async {
         let certificate = Certificate::new();
         let request = "GET / HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n";
-        let both = Front { tls: Some(certificate.tcp_config()), accepts_both: true, ..Front::default() };
+        let both = Front { tls: Some(certificate.tls()), accepts_both: true, ..Front::default() };
         let server = Server::start(both.clone());
         assert!(exchange(&mut server.connect().await, request).await.ends_with("tls=false"));
         let mut tls = connect_tls(server.connect().await, certificate.client(&[])).await.unwrap();

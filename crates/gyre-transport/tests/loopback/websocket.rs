@@ -111,7 +111,7 @@ async fn publications_come_back() {
     }
 
     let certificate = Certificate::new();
-    let world = World::start(Some(certificate.tcp_config()));
+    let world = World::start(Some(certificate.tls()));
     for data in ["small", &large] {
         let tls = connect_tls(world.tcp().await, certificate.client(&["http/1.1"])).await.unwrap();
         let (client, _) = Client::open(tls, "", &[]).await.unwrap();
@@ -150,7 +150,7 @@ async fn a_late_reader_gets_everything() {
     const MESSAGES: usize = 240;
     let certificate = Certificate::new();
     let limits = Limits { websocket_write_timeout: Duration::ZERO, ..Limits::default() };
-    let world = World::with_limits(Some(certificate.tcp_config()), limits);
+    let world = World::with_limits(Some(certificate.tls()), limits);
     let connect = |tcp| async {
         let tls = connect_tls(tcp, certificate.client(&[])).await.unwrap();
         Client::open(tls, "", &[]).await.unwrap().0.connected().await

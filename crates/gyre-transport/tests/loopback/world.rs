@@ -21,9 +21,9 @@ use gyre_node::{Directory, LocalShard, Node, NodeInfo, Ports, run_shards};
 use gyre_transport::{
     http::{Front, OriginPolicy, Request, Response, Service, bind_tcp, serve_listener},
     streaming::grpc,
+    tls::ServerTls,
     websocket,
 };
-use rustls::ServerConfig;
 use tokio::{
     net::{TcpListener, TcpStream},
     sync::watch,
@@ -45,11 +45,11 @@ pub(crate) struct World {
 }
 
 impl World {
-    pub(crate) fn start(tls: Option<Arc<ServerConfig>>) -> Self {
+    pub(crate) fn start(tls: Option<Arc<ServerTls>>) -> Self {
         Self::with_limits(tls, Limits::default())
     }
 
-    pub(crate) fn with_limits(tls: Option<Arc<ServerConfig>>, limits: Limits) -> Self {
+    pub(crate) fn with_limits(tls: Option<Arc<ServerTls>>, limits: Limits) -> Self {
         let directory = Arc::new(Directory::new(1));
         let engine =
             Arc::new(MemoryEngine::new(directory.clone(), Arc::new(Instant::now), Duration::from_secs(60)));

@@ -1,3 +1,6 @@
+mod layers;
+mod mistakes;
+
 use std::{
     path::PathBuf,
     sync::atomic::{AtomicU32, Ordering},
@@ -362,7 +365,10 @@ fn hooks_of_the_flat_layout_are_asked() {
     assert_eq!((rules.rpc.hook("math:x"), rules.rpc.hook("x")), (Ok("named"), Ok("named")));
     assert!(rules.rpc.hook("none:x").is_err());
     assert_eq!(paths(load(json!({"connect_proxy_name": "nosuch"}))), ["connect_proxy_name"]);
-    let nested = json!({"channel": {"without_namespace": {"subscribe_proxy_name": "named"}}});
+    let nested = json!({
+        "channel": {"without_namespace": {"subscribe_proxy_name": "named"}},
+        "proxies": [{"name": "named", "endpoint": "http://named"}],
+    });
     let rules = load(nested).unwrap().resolved.rules;
     assert_eq!(rules.namespaces.without_namespace.subscribe_hook, None, "a name enables nothing there");
 }
@@ -405,7 +411,7 @@ fn grpc_listeners_have_their_own_ports() {
             paths(load_tree(json!({"http_server": server, (name): {"enabled": true, "port": grpc}})))
         };
         assert_eq!(paths_of(11000, "9000"), Vec::<String>::new());
-        for (grpc, internal) in [(8000, ""), (9000, "9000"), (0, ""), (65536, "")] {
+        for (grpc, internal) in [(8000, ""), (9000, "9000"), (-1, ""), (65536, "")] {
             assert_eq!(paths_of(grpc, internal), [format!("{name}.port")], "{grpc} {internal}");
         }
     }
