@@ -4,6 +4,6 @@
 #[cfg(fuzzing)]
 libfuzzer_sys::fuzz_target!(|data: &[u8]| gyre_fuzz::websocket_frames(data));
 
-/// Without the fuzzer there is nothing to do: `cargo fuzz run websocket_frames` builds another program.
+/// Without the fuzzer there is nothing to do: `cargo xtask fuzz` builds another program.
 #[cfg(not(fuzzing))]
 fn main() {}

@@ -21,14 +21,18 @@ fn main() -> ExitCode {
     match std::env::args().nth(1).as_deref() {
         Some("ci") => ci(),
         Some("floors") => report(&[("floors", floors::check())]),
-        Some("fuzz") => report(&[("fuzz", fuzz::run_all())]),
+        Some("fuzz") => report(&[("fuzz", fuzz(std::env::args().nth(2)))]),
         Some("browser") => report(&[("browser", browser::test())]),
         Some("autobahn") => report(&[("autobahn", autobahn())]),
         _ => {
-            eprintln!("usage: cargo xtask ci | floors | fuzz | autobahn | browser");
+            eprintln!("usage: cargo xtask ci | floors | fuzz [SECONDS] | autobahn | browser");
             ExitCode::FAILURE
         }
     }
+}
+
+fn fuzz(seconds: Option<String>) -> Outcome {
+    seconds.map_or_else(fuzz::run_all, |seconds| fuzz::run_for(&seconds))
 }
 
 type Step = (&'static str, fn() -> Outcome);
