@@ -400,7 +400,7 @@ fn default_endpoint(resolved: &Resolved) -> Result<String, String> {
     let websocket = resolved.websocket.as_ref();
     let websocket = websocket.ok_or("the configuration has no WebSocket endpoint; name one with --url")?;
     let server = &resolved.server;
-    let scheme = if server.tls.is_some() { "wss" } else { "ws" };
+    let scheme = if server.has_tls() { "wss" } else { "ws" };
     Ok(format!("{scheme}://{}:{}{}", host(&server.address), server.port, websocket.prefix))
 }
 
@@ -410,11 +410,11 @@ fn default_internal(resolved: &Resolved, prefix: Option<&str>, section: &str) ->
         format!("{section} is not enabled in the configuration; enable it or name an address with --url")
     })?;
     let server = &resolved.server;
-    let (address, port, tls) = match &server.internal {
-        Some((address, port)) => (address, *port, &server.internal_tls),
-        None => (&server.address, server.port, &server.tls),
+    let (address, port, has_tls) = match server.internal.as_ref().or(server.internal_addresses.first()) {
+        Some((address, port)) => (address, *port, server.has_internal_tls()),
+        None => (&server.address, server.port, server.has_tls()),
     };
-    let scheme = if tls.is_some() { "https" } else { "http" };
+    let scheme = if has_tls { "https" } else { "http" };
     Ok(format!("{scheme}://{}:{port}{prefix}", host(address)))
 }
 

@@ -48,6 +48,22 @@ pub struct HttpServer {
     pub h2c: bool,
 }
 
+impl HttpServer {
+    /// True if the external port has TLS.
+    pub fn has_tls(&self) -> bool {
+        self.tls.is_some() || self.autocert.is_some()
+    }
+
+    /// True if the internal port has TLS.
+    pub fn has_internal_tls(&self) -> bool {
+        match self.internal_tls {
+            InternalTls::Plain => false,
+            InternalTls::External => self.has_tls(),
+            InternalTls::Own(_) => true,
+        }
+    }
+}
+
 /// TLS of the internal port.
 #[derive(Clone, Debug)]
 pub enum InternalTls {
@@ -241,7 +257,7 @@ fn networks(section: &Section, path: &str, key: &str, findings: &mut Findings) -
             }
         }
     }
-    (!networks.is_empty()).then(|| Networks(networks))
+    (!networks.is_empty()).then_some(Networks(networks))
 }
 
 /// Preloading asks for a year and all subdomains, and cannot be taken back soon.
