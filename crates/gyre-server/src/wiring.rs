@@ -12,10 +12,12 @@ use gyre_engine::memory::MemoryEngine;
 use gyre_node::{Directory, LocalShard, Node, NodeInfo, Ports, run_shards};
 use gyre_transport::{
     http::Shutdown,
+    quic,
     streaming::emulation,
     tls::{self, CertificateResolver},
     websocket,
 };
+use serde_json::Value;
 use tokio::{runtime::Runtime, sync::watch};
 
 use crate::{
@@ -36,6 +38,8 @@ use crate::{
 const PRESENCE_TTL: Duration = Duration::from_secs(60);
 /// How often expired streams and members are freed.
 const SWEEP_INTERVAL: Duration = Duration::from_secs(1);
+/// How long a server that ends goes on telling the application what has ended with it.
+const TELLING_TIME: Duration = Duration::from_secs(3);
 
 /// A server that runs.
 pub struct Server {
@@ -43,10 +47,12 @@ pub struct Server {
     pub node: Arc<Node>,
     authenticator: Arc<TokenAuthenticator>,
     hooks: Hooks,
+    admin: Option<Arc<Admin>>,
     certificates: Arc<Certificates>,
     stop: watch::Sender<bool>,
     threads: Vec<thread::JoinHandle<()>>,
     shutdown_timeout: Duration,
+    control: tokio::runtime::Handle,
 }
 
 /// What the development mode adds.
@@ -121,6 +127,8 @@ pub fn start(resolved: &Resolved, additions: Additions, control: &Runtime) -> Re
         authenticator: authenticator.clone(),
         hooks: Arc::new(hooks.clone()),
         map_hooks: Arc::new(hooks.clone()),
+        streams: Arc::new(hooks.clone()),
+        events: Arc::new(hooks.clone()),
         polls: Arc::new(hooks.clone()),
     };
     let info = node_info(resolved);
@@ -128,6 +136,7 @@ pub fn start(resolved: &Resolved, additions: Additions, control: &Runtime) -> Re
     control.spawn(sweep(engine));
 
     let routes = Arc::new(routes(resolved, &node, hooks.clone(), additions.extra));
+    let admin = routes.admin.clone();
     let (stop, shutdown) = watch::channel(false);
     let h3 = Arc::new(h3_config(resolved));
     let certificates = Arc::new(listeners.certificates(resolved));
@@ -144,7 +153,17 @@ pub fn start(resolved: &Resolved, additions: Additions, control: &Runtime) -> Re
     if let Some(acme) = acme {
         control.spawn(acme.run());
     }
-    Ok(Server { node, authenticator, hooks, certificates, stop, threads, shutdown_timeout: timeout })
+    Ok(Server {
+        node,
+        authenticator,
+        hooks,
+        admin,
+        certificates,
+        stop,
+        threads,
+        control: control.handle().clone(),
+        shutdown_timeout: timeout,
+    })
 }
 
 impl Server {
@@ -163,6 +182,13 @@ impl Server {
         Ok(())
     }
 
+    /// Shows operators this configuration, as [`crate::config::shown`] has made it.
+    pub fn show_configuration(&self, shown: Value) {
+        if let Some(admin) = &self.admin {
+            admin.show_configuration(&shown);
+        }
+    }
+
     /// Where the certificate is replaced, if the server has TLS.
     pub fn certificate(&self) -> Option<Arc<CertificateResolver>> {
         self.certificates.external()
@@ -173,6 +199,12 @@ impl Server {
         self.stop.send_replace(true);
         let deadline = Instant::now() + self.shutdown_timeout;
         let is_clean = self.threads.into_iter().all(|thread| thread.join().is_ok());
+        let told = self
+            .control
+            .block_on(async { tokio::time::timeout(TELLING_TIME, self.node.settle_events()).await });
+        if told.is_err() {
+            tracing::warn!("the application could not be told of everything that has ended");
+        }
         is_clean && Instant::now() < deadline
     }
 }
@@ -216,6 +248,8 @@ fn node_info(resolved: &Resolved) -> NodeInfo {
 
 fn routes(resolved: &Resolved, node: &Arc<Node>, hooks: Hooks, extra: Option<Arc<dyn Extra>>) -> Routes {
     let api_metrics = Arc::<ApiMetrics>::default();
+    let quic = Arc::<quic::Statistics>::default();
+    let quic_shown = resolved.server.http3.then(|| quic.clone());
     let api = &resolved.api;
     let api_options =
         ApiOptions { key: api.key.clone(), insecure: api.insecure, transport_errors: api.transport_errors };
@@ -253,7 +287,10 @@ fn routes(resolved: &Resolved, node: &Arc<Node>, hooks: Hooks, extra: Option<Arc
             prefix,
             served: HttpApi::new(node.clone(), api_options, api_metrics.clone()),
         }),
-        admin: resolved.admin.clone().map(|options| Admin::new(node.clone(), options, api_metrics.clone())),
+        admin: resolved
+            .admin
+            .clone()
+            .map(|options| Arc::new(Admin::new(node.clone(), options, api_metrics.clone(), quic_shown))),
         health: resolved.health.clone(),
         init: resolved.init.clone(),
         prometheus: resolved.prometheus.clone(),
@@ -263,6 +300,7 @@ fn routes(resolved: &Resolved, node: &Arc<Node>, hooks: Hooks, extra: Option<Arc
         hooks,
         connection_rate: RateLimit::new(resolved.rules.limits.connection_rate_limit, Instant::now()),
         api_metrics,
+        quic,
         extra,
     }
 }
