@@ -255,8 +255,7 @@ fn node_info(resolved: &Resolved) -> NodeInfo {
 fn routes(resolved: &Resolved, node: &Arc<Node>, hooks: Hooks, extra: Option<Arc<dyn Extra>>) -> Routes {
     let api_metrics = Arc::<ApiMetrics>::default();
     let quic = Arc::<quic::Statistics>::default();
-    let has_quic = resolved.server.http3 && resolved.server.tls.is_some();
-    let quic_shown = has_quic.then(|| quic.clone());
+    let quic_shown = resolved.server.http3.then(|| quic.clone());
     let api = &resolved.api;
     let api_options =
         ApiOptions { key: api.key.clone(), insecure: api.insecure, transport_errors: api.transport_errors };

@@ -410,7 +410,7 @@ fn default_internal(resolved: &Resolved, prefix: Option<&str>, section: &str) ->
         format!("{section} is not enabled in the configuration; enable it or name an address with --url")
     })?;
     let server = &resolved.server;
-    let (address, port, has_tls) = match &server.internal {
+    let (address, port, has_tls) = match server.internal.as_ref().or(server.internal_addresses.first()) {
         Some((address, port)) => (address, *port, server.has_internal_tls()),
         None => (&server.address, server.port, server.has_tls()),
     };

@@ -49,12 +49,12 @@ pub struct HttpServer {
 }
 
 impl HttpServer {
-    /// True if the external port speaks TLS.
+    /// True if the external port has TLS.
     pub fn has_tls(&self) -> bool {
         self.tls.is_some() || self.autocert.is_some()
     }
 
-    /// True if the internal port does.
+    /// True if the internal port has TLS.
     pub fn has_internal_tls(&self) -> bool {
         match self.internal_tls {
             InternalTls::Plain => false,
@@ -267,7 +267,7 @@ fn networks(section: &Section, path: &str, key: &str, findings: &mut Findings) -
             }
         }
     }
-    (!networks.is_empty()).then(|| Networks(networks))
+    (!networks.is_empty()).then_some(Networks(networks))
 }
 
 /// Preloading asks for a year and all subdomains, and cannot be taken back soon.

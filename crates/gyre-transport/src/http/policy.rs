@@ -79,6 +79,9 @@ fn parse(text: &str) -> Option<IpAddr> {
 mod tests {
     use super::*;
 
+    /// Whom we are connected with, headers, and the client.
+    type Case = (&'static str, &'static [(&'static str, &'static str)], &'static str);
+
     fn client_of(connected: &str, lines: &[(&'static str, &'static str)]) -> (String, HeaderMap) {
         let networks = ["10.0.0.0/8", "::1"].map(|network| network.parse().unwrap());
         let policy = Policy { trusted_forwarders: Some(Networks(networks.into())), ..Policy::default() };
@@ -94,7 +97,7 @@ mod tests {
     /// Trusted proxies are believed as far as they are trusted, others are not; and the header says what was found.
     #[test]
     fn the_client_is_the_last_address_that_is_not_trusted() {
-        let cases: [(&str, &[(&str, &str)], &str); 9] = [
+        let cases: [Case; 9] = [
             ("203.0.113.9", &[("x-forwarded-for", "192.0.2.1")], "203.0.113.9"),
             ("203.0.113.9", &[("x-real-ip", "192.0.2.1")], "203.0.113.9"),
             ("10.0.0.1", &[("x-forwarded-for", "192.0.2.1:443")], "192.0.2.1"),
