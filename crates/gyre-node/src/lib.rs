@@ -12,20 +12,25 @@ mod driver_hooks;
 mod driver_map;
 mod driver_poll;
 mod events;
+mod histogram;
 mod mailbox;
 mod node;
 pub mod ops;
 mod polls;
 mod sessions;
 mod shard;
+mod tally;
 mod users;
 
 pub use clock::now;
 pub use directory::Directory;
+pub use histogram::{DURATION_BOUNDS, Histogram, SIZE_BOUNDS};
 pub use node::{Node, NodeInfo, Ports};
 pub use polls::CONCURRENCY as POLL_CONCURRENCY;
 pub use sessions::Received;
 pub use shard::{
-    Commands, ConnectionId, ConnectionOptions, Counters, Fed, Flushed, Link, LocalShard, OpeningRequest,
-    PingTimes, Queue, Setup, ShardSnapshot, SimulatedShard, TransportKind, run_shards,
+    Broadcasts, ClientKind, Commands, ConnectionId, ConnectionOptions, Counters, Fed, Flushed, FrameKind,
+    HttpVersion, Link, LocalShard, OpeningRequest, PingTimes, Queue, Setup, ShardSnapshot, SimulatedShard,
+    Traffic, TrafficTable, TransportKind, run_shards,
 };
+pub use tally::{Action, EventKind, NodeCounters, Striped};

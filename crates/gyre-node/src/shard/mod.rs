@@ -6,6 +6,7 @@
 //! from that, with no added delay when idle.
 
 mod counters;
+mod frames;
 mod link;
 mod queue;
 mod simulated;
@@ -29,12 +30,13 @@ use std::{
 use bytes::Bytes;
 use gyre_protocol::{Command, Disconnect};
 
-pub use counters::Counters;
-pub use link::{Commands, ConnectionOptions, Fed, Flushed, Link, OpeningRequest, TransportKind};
+pub use counters::{Broadcasts, ClientKind, Counters, TrafficTable};
+pub use frames::{FrameKind, Traffic};
+pub use link::{Commands, ConnectionOptions, Fed, Flushed, HttpVersion, Link, OpeningRequest, TransportKind};
 pub use queue::Queue;
 pub use simulated::SimulatedShard;
 pub use state::ShardSnapshot;
-pub(crate) use state::ShardState;
+pub(crate) use state::{Inflight, ShardState};
 
 use crate::{mailbox::Message, node::Node};
 
@@ -83,7 +85,12 @@ impl LocalShard {
 
     /// Hands in one command.
     pub fn command(&self, id: ConnectionId, command: Command<'_>) -> Fed {
-        self.state.borrow_mut().command(id, command)
+        self.state.borrow_mut().command(id, command, 0)
+    }
+
+    /// The same for one that took so many bytes.
+    pub fn command_of_size(&self, id: ConnectionId, command: Command<'_>, bytes: usize) -> Fed {
+        self.state.borrow_mut().command(id, command, bytes)
     }
 
     /// Closes a connection for a reason found by its transport (undecodable bytes, size limits).
@@ -213,7 +220,9 @@ async fn run_mailbox(shard: LocalShard) {
     let mailbox = shard.node.directory.mailboxes()[shard.index].clone();
     let mut batch: VecDeque<Message> = VecDeque::new();
     loop {
-        poll_fn(|cx| mailbox.poll_drain(cx, &mut batch)).await;
+        if let Some(waited) = poll_fn(|cx| mailbox.poll_drain(cx, &mut batch)).await {
+            shard.count(|counters| counters.lag.record_duration(waited));
+        }
         while !batch.is_empty() {
             shard.state.borrow_mut().apply(&mut batch, SLICE);
             if !batch.is_empty() {
