@@ -227,11 +227,13 @@ impl ShardState {
             connection.places.push(place);
         }
         if joined == Joined::First {
-            self.node.directory.add_interest(&channel, self.index);
-            self.counters.act(match self.map_storage(&channel) {
-                Some(_) => Action::MapBrokerSubscribe,
-                None => Action::BrokerSubscribe,
-            });
+            let is_first = self.node.directory.add_interest(&channel, self.index);
+            if is_first {
+                self.counters.act(match self.map_storage(&channel) {
+                    Some(_) => Action::MapBrokerSubscribe,
+                    None => Action::BrokerSubscribe,
+                });
+            }
         }
         self.hub.channel_id(place)
     }

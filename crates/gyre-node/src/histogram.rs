@@ -79,12 +79,9 @@ impl Histogram {
 
     /// What has been entered since `earlier`, a former state of this one.
     pub fn since(&self, earlier: &Self) -> Self {
-        let differences = self.counts.iter().zip(&earlier.counts).map(|(now, then)| now.saturating_sub(*then));
-        Self {
-            bounds: self.bounds,
-            counts: differences.collect(),
-            sum: self.sum.saturating_sub(earlier.sum),
-        }
+        let differences =
+            self.counts.iter().zip(&earlier.counts).map(|(now, then)| now.saturating_sub(*then));
+        Self { bounds: self.bounds, counts: differences.collect(), sum: self.sum.saturating_sub(earlier.sum) }
     }
 
     /// Number of values.

@@ -6,6 +6,7 @@
 //! engines fill the ports of `gyre-core`.
 
 mod clock;
+mod counted;
 mod directory;
 mod driver;
 mod driver_hooks;

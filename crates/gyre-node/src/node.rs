@@ -1,8 +1,11 @@
 //! What all shards and operations of a node share.
 
 use std::{
-    sync::{Arc, atomic::AtomicUsize},
-    time::Instant,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, AtomicUsize, Ordering},
+    },
+    time::{Duration, Instant},
 };
 
 use arc_swap::ArcSwap;
@@ -12,7 +15,10 @@ use gyre_core::{
 };
 use tokio::sync::oneshot;
 
-use crate::{directory::Directory, polls::Polls, sessions::Sessions, shard::ShardState, users::Users};
+use crate::{
+    counted::Counted, directory::Directory, polls::Polls, sessions::Sessions, shard::ShardState,
+    tally::NodeCounters, users::Users,
+};
 
 /// The ports a node works with.
 #[derive(Clone)]
@@ -59,6 +65,8 @@ pub struct Node {
     pub(crate) control: tokio::runtime::Handle,
     rules: ArcSwap<Rules>,
     started: Instant,
+    /// When each shard last turned, in milliseconds since the start. Written by that shard alone, once a second.
+    heartbeats: Box<[AtomicU64]>,
 }
 
 impl std::fmt::Debug for Node {
@@ -80,7 +88,15 @@ impl Node {
             0 => crate::POLL_CONCURRENCY,
             concurrency => concurrency,
         };
+        let tally = directory.tally();
+        let ports = Ports {
+            broker: Counted::new(ports.broker, tally),
+            maps: Counted::new(ports.maps, tally),
+            presence: Counted::new(ports.presence, tally),
+            ..ports
+        };
         let polls = Arc::new(Polls::new(ports.polls.clone(), directory.clone(), concurrency));
+        let heartbeats = directory.mailboxes().iter().map(|_| AtomicU64::new(0)).collect();
         Arc::new(Self {
             info,
             ports,
@@ -92,6 +108,7 @@ impl Node {
             control,
             rules: ArcSwap::from_pointee(rules),
             started: Instant::now(),
+            heartbeats,
         })
     }
 
@@ -108,6 +125,26 @@ impl Node {
             let rules = rules.clone();
             mailbox.run(Box::new(move |shard| shard.set_rules(rules)));
         }
+    }
+
+    /// What the node has counted beside its shards.
+    pub fn counters(&self) -> NodeCounters {
+        let mut sum = NodeCounters::default();
+        self.directory.tally().for_each(|stripe| sum.merge(stripe));
+        sum
+    }
+
+    /// A shard turns.
+    pub(crate) fn beat(&self, shard: usize) {
+        let since_start = u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX);
+        self.heartbeats[shard].store(since_start, Ordering::Relaxed);
+    }
+
+    /// How long a shard has not turned: about a second at most, unless it is stuck or the machine has no time for it. Of a
+    /// shard that has not begun yet, the time since the node was made.
+    pub fn heartbeat_age(&self, shard: usize) -> Duration {
+        let last = self.heartbeats.get(shard).map_or(0, |last| last.load(Ordering::Relaxed));
+        self.started.elapsed().saturating_sub(Duration::from_millis(last))
     }
 
     /// Whole seconds since the node was made.

@@ -10,6 +10,10 @@ use std::{
 };
 
 use gyre_core::ports::ChannelEvent;
+#[cfg(doc)]
+use gyre_core::ports::Suppression;
+
+use crate::histogram::Histogram;
 
 /// More than there are busy threads on most machines; threads beyond share.
 const STRIPES: usize = 16;
@@ -103,6 +107,7 @@ names! {
         Survey = "survey",
         MapStateRead = "map_state_read",
         MapStreamRead = "map_stream_read",
+        MapStreamPosition = "map_stream_position",
         MapStats = "map_stats",
         MapPublish = "map_publish",
         MapRemove = "map_remove",
@@ -142,8 +147,31 @@ pub struct NodeCounters {
     pub received: [u64; EventKind::ALL.len()],
     /// What the application had done; in the order of [`Action::ALL`].
     pub actions: [u64; Action::ALL.len()],
-    /// Publications the engine had already, and so did not deliver again.
-    pub suppressed: u64,
+    /// Publications that were not made, by reason; in the order of [`Suppression`].
+    pub publish_suppressed: [u64; 4],
+    /// The same of keys of maps that were to be set.
+    pub map_publish_suppressed: [u64; 4],
+    /// The same of keys that were to be removed.
+    pub map_remove_suppressed: [u64; 4],
+    /// How long it took to ask every shard for its channels.
+    pub surveys: Histogram,
+}
+
+impl NodeCounters {
+    /// Adds what another stripe has counted.
+    pub(crate) fn merge(&mut self, other: &Self) {
+        add(&mut self.sent, &other.sent);
+        add(&mut self.received, &other.received);
+        add(&mut self.actions, &other.actions);
+        add(&mut self.publish_suppressed, &other.publish_suppressed);
+        add(&mut self.map_publish_suppressed, &other.map_publish_suppressed);
+        add(&mut self.map_remove_suppressed, &other.map_remove_suppressed);
+        self.surveys.merge(&other.surveys);
+    }
+}
+
+fn add<const N: usize>(sums: &mut [u64; N], more: &[u64; N]) {
+    sums.iter_mut().zip(more).for_each(|(sum, more)| *sum += more);
 }
 
 #[cfg(test)]

@@ -21,17 +21,25 @@ use gyre_transport::{
     tls::{self, CertificateResolver},
     websocket,
 };
-use tokio::{net::TcpListener, runtime::Runtime, sync::watch, task::JoinSet};
+use tokio::{
+    net::TcpListener,
+    runtime::{Handle, Runtime},
+    sync::watch,
+    task::JoinSet,
+    time::timeout,
+};
 
 use crate::{
     admin::Admin,
     api::{ApiOptions, GrpcApi, GrpcApiOptions, HttpApi},
     auth::{KeyError, TokenAuthenticator, TokenVerifier, TrackKeys, Verifiers},
     config::{GrpcOptions, Pem, Resolved},
+    health::Health,
     hooks::{HookSetupError, Hooks},
-    metrics::ApiMetrics,
+    metrics::{Graphite, Metrics},
     rate::RateLimit,
     routes::{Extra, Http3, Prefixed, Router, Routes, Scope, UniGrpc, WebTransportSettings},
+    telemetry::{Telemetry, TelemetryOptions},
 };
 
 /// How long presence entries live after their last renewal.
@@ -39,10 +47,16 @@ const PRESENCE_TTL: Duration = Duration::from_secs(60);
 /// How often expired streams and members are freed.
 const SWEEP_INTERVAL: Duration = Duration::from_secs(1);
 
+/// How long the end of the process waits for traces to be exported.
+const FLUSH_TIMEOUT: Duration = Duration::from_secs(3);
+
 /// A server that runs.
 pub struct Server {
     /// The node, for operations from outside.
     pub node: Arc<Node>,
+    health: Arc<Health>,
+    telemetry: Telemetry,
+    control: Handle,
     authenticator: Arc<TokenAuthenticator>,
     hooks: Hooks,
     resolver: Option<Arc<CertificateResolver>>,
@@ -82,6 +96,9 @@ pub enum StartError {
     /// Hooks cannot be called over TLS.
     #[error("{0}")]
     Hooks(#[from] HookSetupError),
+    /// Traces cannot be exported.
+    #[error("opentelemetry: {0}")]
+    Telemetry(String),
     /// The system refuses something else.
     #[error("cannot start: {0}")]
     Io(#[from] io::Error),
@@ -113,7 +130,8 @@ pub fn start(resolved: &Resolved, additions: Additions, control: &Runtime) -> Re
     let listeners = Listeners::new(resolved, additions.accepts_both, shards)?;
     let directory = Arc::new(Directory::new(shards));
     let engine = Arc::new(MemoryEngine::new(directory.clone(), Arc::new(Instant::now), PRESENCE_TTL));
-    let hooks = Hooks::new(resolved.hooks.clone())?;
+    let telemetry = telemetry(resolved, control)?;
+    let hooks = Hooks::traced(resolved.hooks.clone(), telemetry.clone())?;
     let ports = Ports {
         broker: engine.clone(),
         maps: engine.clone(),
@@ -127,7 +145,13 @@ pub fn start(resolved: &Resolved, additions: Additions, control: &Runtime) -> Re
     let node = Node::new(info, resolved.rules.clone(), ports, directory, control.handle().clone());
     control.spawn(sweep(engine));
 
-    let routes = Arc::new(routes(resolved, &node, hooks.clone(), additions.extra));
+    let health = Arc::new(Health::new(listeners.certificates()));
+    let seeing = Seeing { health: health.clone(), telemetry: telemetry.clone() };
+    let routes = Arc::new(routes(resolved, &node, hooks.clone(), seeing, additions.extra));
+    if let Some(options) = resolved.operation.graphite.clone() {
+        let graphite = Graphite::new(options, &node.info.name);
+        control.spawn(send_metrics(graphite, routes.clone(), node.clone()));
+    }
     let (stop, shutdown) = watch::channel(false);
     let h3 = Arc::new(h3_config(resolved));
     let resolver = listeners.resolver.clone();
@@ -144,6 +168,9 @@ pub fn start(resolved: &Resolved, additions: Additions, control: &Runtime) -> Re
     )?;
     Ok(Server {
         node,
+        health,
+        telemetry,
+        control: control.handle().clone(),
         authenticator,
         hooks,
         resolver,
@@ -188,10 +215,14 @@ impl Server {
 
     /// Stops accepting, tells every client (3001) and waits for them to leave. False if some did not in time.
     pub fn stop(self) -> bool {
+        self.health.begin_draining();
         self.stop.send_replace(true);
         let deadline = Instant::now() + self.shutdown_timeout;
         let is_clean = self.threads.into_iter().all(|thread| thread.join().is_ok());
-        is_clean && Instant::now() < deadline
+        let is_in_time = Instant::now() < deadline;
+        // Whatever the collector does, the process ends.
+        drop(self.control.block_on(async { timeout(FLUSH_TIMEOUT, self.telemetry.flush()).await }));
+        is_clean && is_in_time
     }
 }
 
@@ -259,6 +290,18 @@ impl Listeners {
             api_is_external: resolved.api.external,
             admin_is_external: resolved.admin.as_ref().is_some_and(|admin| admin.external),
         })
+    }
+
+    /// The certificates whose end is watched.
+    fn certificates(&self) -> Vec<(&'static str, Arc<CertificateResolver>)> {
+        let uni_grpc = self.uni_grpc.as_ref().and_then(|grpc| grpc.resolver.clone());
+        let grpc_api = self.grpc_api.as_ref().and_then(|grpc| grpc.resolver.clone());
+        let all = [
+            ("http_server.tls", self.resolver.clone()),
+            ("uni_grpc.tls", uni_grpc),
+            ("grpc_api.tls", grpc_api),
+        ];
+        all.into_iter().filter_map(|(name, resolver)| Some((name, resolver?))).collect()
     }
 
     fn external_scope(&self) -> Scope {
@@ -376,7 +419,10 @@ async fn serve_shard(
     timeout: Duration,
 ) {
     let mut serving = match listen(&shard, &listeners, &routes, &h3, &shutdown) {
-        Ok(serving) => serving,
+        Ok(serving) => {
+            routes.health_state.shard_listens();
+            serving
+        }
         Err(error) => {
             tracing::error!(%error, shard = shard.index(), "cannot listen");
             return;
@@ -425,7 +471,8 @@ fn listen(
         }
     }
     if let Some(grpc) = &listeners.grpc_api {
-        let api = GrpcApi::new(shard.node().clone(), grpc.settings.clone(), routes.api_metrics.clone());
+        let (node, settings) = (shard.node().clone(), grpc.settings.clone());
+        let api = GrpcApi::new(node, settings, routes.api_metrics.clone(), routes.telemetry.clone());
         let service = Rc::new(api);
         for listener in sockets.grpc_api {
             spawn_listener(&mut serving, listener, &grpc.front, &service, shutdown)?;
@@ -461,8 +508,36 @@ fn node_info(resolved: &Resolved) -> NodeInfo {
     }
 }
 
-fn routes(resolved: &Resolved, node: &Arc<Node>, hooks: Hooks, extra: Option<Arc<dyn Extra>>) -> Routes {
-    let api_metrics = Arc::<ApiMetrics>::default();
+/// What shows the server from outside.
+struct Seeing {
+    health: Arc<Health>,
+    telemetry: Telemetry,
+}
+
+/// Traces, if they are enabled and the environment does not say otherwise.
+fn telemetry(resolved: &Resolved, control: &Runtime) -> Result<Telemetry, StartError> {
+    let Some(traces) = resolved.operation.traces else { return Ok(Telemetry::default()) };
+    let options = TelemetryOptions::from_environment(traces.api, |name| std::env::var(name).ok());
+    match options.map_err(StartError::Telemetry)? {
+        None => Ok(Telemetry::default()),
+        Some(options) => Telemetry::start(options, control.handle())
+            .map_err(|error| StartError::Telemetry(error.to_string())),
+    }
+}
+
+async fn send_metrics(graphite: Graphite, routes: Arc<Routes>, node: Arc<Node>) {
+    graphite.run(|| routes.metrics.gather(&node, &routes.hooks, &routes.health_state)).await;
+}
+
+fn routes(
+    resolved: &Resolved,
+    node: &Arc<Node>,
+    hooks: Hooks,
+    seeing: Seeing,
+    extra: Option<Arc<dyn Extra>>,
+) -> Routes {
+    let metrics = Arc::new(Metrics::new(resolved.operation.metrics));
+    let api_metrics = metrics.api.clone();
     let api = &resolved.api;
     let api_options =
         ApiOptions { key: api.key.clone(), insecure: api.insecure, transport_errors: api.transport_errors };
@@ -509,6 +584,10 @@ fn routes(resolved: &Resolved, node: &Arc<Node>, hooks: Hooks, extra: Option<Arc
         hooks,
         connection_rate: RateLimit::new(resolved.rules.limits.connection_rate_limit, Instant::now()),
         api_metrics,
+        metrics,
+        health_state: seeing.health,
+        debug: resolved.operation.debug.clone(),
+        telemetry: seeing.telemetry,
         extra,
     }
 }

@@ -57,6 +57,13 @@ impl CertificateResolver {
     }
 }
 
+impl CertificateResolver {
+    /// The certificate that is served, as DER.
+    pub fn leaf(&self) -> Option<CertificateDer<'static>> {
+        Some(self.0.load().cert.first()?.clone().into_owned())
+    }
+}
+
 impl ResolvesServerCert for CertificateResolver {
     fn resolve(&self, _: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
         Some(self.0.load_full())

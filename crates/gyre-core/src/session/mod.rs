@@ -401,7 +401,11 @@ impl Session {
                 _,
                 Effect::Unsubscribe { .. } | Effect::LeaveMap { .. } | Effect::Untrack { .. },
             ) => true,
-            Output::Effect(..) | Output::Ping | Output::Pong(_) | Output::Activate { .. } | Output::Finish => false,
+            Output::Effect(..)
+            | Output::Ping
+            | Output::Pong(_)
+            | Output::Activate { .. }
+            | Output::Finish => false,
         });
         for (channel, subscription) in subscriptions.into_iter() {
             self.give_back(channel, subscription);

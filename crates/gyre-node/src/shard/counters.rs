@@ -220,26 +220,11 @@ impl Counters {
     fn effect(&mut self, effect: &Effect) {
         let action = match effect {
             Effect::Attach { .. } => Action::AddClient,
-            Effect::Subscribe { request, .. } => {
-                if request.presence.is_some() {
-                    self.act(Action::AddPresence);
-                }
+            Effect::Subscribe { .. } | Effect::FollowMap { .. } | Effect::JoinPoll { .. } => {
                 Action::AddSubscription
             }
-            Effect::Unsubscribe { presence, .. } => {
-                if presence.is_some() {
-                    self.act(Action::RemovePresence);
-                }
-                Action::RemoveSubscription
-            }
-            Effect::RenewPresence { .. } => Action::AddPresence,
-            Effect::Presence { .. } => Action::Presence,
-            Effect::PresenceStats { .. } => Action::PresenceStats,
+            Effect::Unsubscribe { .. } => Action::RemoveSubscription,
             Effect::History { .. } => Action::History,
-            Effect::CheckPosition { .. } => Action::HistoryStreamTop,
-            Effect::ReadMapState { .. } => Action::MapStateRead,
-            Effect::ReadMapStream { .. } => Action::MapStreamRead,
-            Effect::ChangeMap { .. } => Action::MapPublish,
             _ => return,
         };
         self.act(action);

@@ -29,6 +29,7 @@ use std::{
 
 use bytes::Bytes;
 use gyre_protocol::{Command, Disconnect};
+use tokio::time::MissedTickBehavior;
 
 pub use counters::{Broadcasts, ClientKind, Counters, TrafficTable};
 pub use frames::{FrameKind, Traffic};
@@ -42,6 +43,9 @@ use crate::{mailbox::Message, node::Node};
 
 /// Dirty connections flushed, and messages of the mailbox applied, before other tasks of the shard get their turn.
 const SLICE: usize = 256;
+
+/// How often a shard shows that it turns.
+const HEARTBEAT_INTERVAL: Duration = Duration::from_secs(1);
 
 /// A connection on its shard. Valid until [`LocalShard::release`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -211,6 +215,7 @@ fn run_shard(node: Arc<Node>, index: usize, setup: &Setup) {
     local.spawn_local(run_mailbox(shard.clone()));
     local.spawn_local(run_timers(shard.clone()));
     local.spawn_local(run_flusher(shard.clone()));
+    local.spawn_local(run_heartbeat(shard.clone()));
     local.block_on(&runtime, setup(shard));
 }
 
@@ -246,6 +251,16 @@ async fn run_timers(shard: LocalShard) {
         })
         .await;
         shard.state.borrow_mut().handle_due();
+    }
+}
+
+/// Shows others that the shard turns.
+async fn run_heartbeat(shard: LocalShard) {
+    let mut interval = tokio::time::interval(HEARTBEAT_INTERVAL);
+    interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        interval.tick().await;
+        shard.node.beat(shard.index);
     }
 }
 

@@ -24,8 +24,8 @@ use hashbrown::HashMap;
 use slab::Slab;
 
 use super::{
-    ClientKind, Commands, ConnectionId, ConnectionOptions, Counters, Fed, Flushed, FrameKind, HttpVersion, Link,
-    Queue, TrafficTable, TransportKind, link::Frame, wheel::Wheel,
+    ClientKind, Commands, ConnectionId, ConnectionOptions, Counters, Fed, Flushed, FrameKind, HttpVersion,
+    Link, Queue, TrafficTable, TransportKind, link::Frame, wheel::Wheel,
 };
 use crate::{
     clock, events,
@@ -98,7 +98,10 @@ pub(crate) struct Connection {
     is_named: bool,
     is_versioned: bool,
     /// Commands that wait for something, if there are any.
-    #[expect(clippy::box_collection, reason = "empty almost always, and then 8 bytes instead of 24 a connection")]
+    #[expect(
+        clippy::box_collection,
+        reason = "empty almost always, and then 8 bytes instead of 24 a connection"
+    )]
     inflight: Option<Box<Vec<Inflight>>>,
 }
 
@@ -284,7 +287,9 @@ impl ShardState {
         if self.answering.is_done {
             return self.counters.answered(command, since.elapsed());
         }
-        let Some(connection) = self.connections.get_mut(id).filter(|c| c.phase == Phase::Open) else { return };
+        let Some(connection) = self.connections.get_mut(id).filter(|c| c.phase == Phase::Open) else {
+            return;
+        };
         let inflight = connection.inflight.get_or_insert_default();
         if inflight.len() < INFLIGHT_MAX {
             inflight.push(Inflight { id: command_id, command, since });

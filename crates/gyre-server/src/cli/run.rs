@@ -1,6 +1,6 @@
 //! Running the server: from arguments to the end of the process.
 
-use std::{env, fs::OpenOptions, path::PathBuf, process::ExitCode, sync::Mutex};
+use std::{env, path::PathBuf, process::ExitCode};
 
 use clap::{CommandFactory, Parser};
 use serde_json::Value;
@@ -8,12 +8,12 @@ use tokio::{
     runtime::Runtime,
     signal::unix::{SignalKind, signal},
 };
-use tracing_subscriber::{EnvFilter, fmt, layer::SubscriberExt, util::SubscriberInitExt};
 
 use super::{Arguments, Command, generate, tokens};
 use crate::{
     config::{self, Environment, Loaded, Problem, Section, Sources},
     dev::{Development, DevelopmentError, StateLocations, run_clock},
+    logging::Logging,
     wiring::{self, Additions, Server},
 };
 
@@ -131,9 +131,11 @@ fn serve(arguments: &Arguments) -> ExitCode {
             Err(problems) => return report(&problems),
         }
     };
-    if let Err(message) = init_logging(&loaded.resolved.log_level, loaded.resolved.log_file.as_deref()) {
-        return failed(&message);
-    }
+    let log_levels = &loaded.resolved.operation.log_levels;
+    let logging = match Logging::start(log_levels, loaded.resolved.log_file.as_deref()) {
+        Ok(logging) => logging,
+        Err(message) => return failed(&message),
+    };
     for warning in &loaded.warnings {
         tracing::warn!("{}", warning.message);
     }
@@ -165,7 +167,7 @@ fn serve(arguments: &Arguments) -> ExitCode {
     {
         return failed(&format!("pid_file: cannot write {path}: {error}"));
     }
-    let outcome = control.block_on(until_stopped(&server, &sources, loaded.raw.clone()));
+    let outcome = control.block_on(until_stopped(&server, &sources, &logging, loaded.raw.clone()));
     if let Some(path) = &loaded.resolved.pid_file
         && let Err(error) = std::fs::remove_file(path)
     {
@@ -197,7 +199,12 @@ fn failed(message: &str) -> ExitCode {
 }
 
 /// Waits for SIGTERM or SIGINT; SIGHUP reloads.
-async fn until_stopped(server: &Server, sources: &Sources, mut current: Section) -> std::io::Result<()> {
+async fn until_stopped(
+    server: &Server,
+    sources: &Sources,
+    logging: &Logging,
+    mut current: Section,
+) -> std::io::Result<()> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut hangup = signal(SignalKind::hangup())?;
@@ -205,16 +212,17 @@ async fn until_stopped(server: &Server, sources: &Sources, mut current: Section)
         tokio::select! {
             _ = terminate.recv() => return Ok(()),
             _ = interrupt.recv() => return Ok(()),
-            _ = hangup.recv() => reload(server, sources, &mut current),
+            _ = hangup.recv() => reload(server, sources, logging, &mut current),
         }
     }
 }
 
 /// Reads the configuration anew. A bad one is logged, and the old one stays.
-fn reload(server: &Server, sources: &Sources, current: &mut Section) {
+fn reload(server: &Server, sources: &Sources, logging: &Logging, current: &mut Section) {
     match config::load(sources) {
         Ok(loaded) => match server.reload(&loaded.resolved) {
             Ok(()) => {
+                logging.change(&loaded.resolved.operation.log_levels);
                 tracing::info!("configuration reloaded");
                 for change in config::changes(current, &loaded.raw) {
                     match change.needs_restart() {
@@ -232,26 +240,6 @@ fn reload(server: &Server, sources: &Sources, current: &mut Section) {
             }
         }
     }
-}
-
-/// Text to the standard error output; into a file, where one is named, JSON lines.
-fn init_logging(level: &str, file: Option<&str>) -> Result<(), String> {
-    let level = match level {
-        "none" => "off",
-        "fatal" => "error",
-        "trace" | "debug" | "info" | "warn" | "error" => level,
-        _ => "info",
-    };
-    let file = file.map(|path| {
-        let opened = OpenOptions::new().append(true).create(true).open(path);
-        opened.map_err(|error| format!("log.file: cannot open {path}: {error}"))
-    });
-    let lines =
-        file.transpose()?.map(|file| fmt::layer().json().flatten_event(true).with_writer(Mutex::new(file)));
-    let text = lines.is_none().then(|| fmt::layer().with_writer(std::io::stderr));
-    // Fails only if a subscriber is installed already: then that one stays.
-    drop(tracing_subscriber::registry().with(EnvFilter::new(level)).with(text).with(lines).try_init());
-    Ok(())
 }
 
 /// Whatever lets people in without asking is said at every start.

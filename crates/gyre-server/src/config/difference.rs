@@ -7,7 +7,9 @@ use serde_json::Value;
 use super::Section;
 
 /// Keys that a reload takes over, with all below them; others count from the next start on.
-const RELOADED: [&str; 9] = [
+const RELOADED: [&str; 11] = [
+    "log.level",
+    "log.levels",
     "channel",
     "client",
     "rpc",

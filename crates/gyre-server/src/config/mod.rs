@@ -11,6 +11,7 @@ mod env;
 mod flat;
 mod flat_hooks;
 mod hooks;
+mod operation;
 mod read;
 mod resolve;
 pub mod schema;
@@ -25,6 +26,7 @@ use serde_json::Value;
 
 pub use difference::{Change, changes};
 pub use env::Environment;
+pub use operation::Operation;
 pub use read::Section;
 pub use resolve::{
     ApiSettings, EmulationOptions, GrpcOptions, HttpServer, Pem, Resolved, StreamingOptions, TokenOptions,

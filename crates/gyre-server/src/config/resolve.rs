@@ -19,7 +19,13 @@ use gyre_transport::{
 use http::StatusCode;
 use regex::Regex;
 
-use super::{Section, channels::namespaces, hooks, read::Findings};
+use super::{
+    Section,
+    channels::namespaces,
+    hooks,
+    operation::{Operation, operation},
+    read::Findings,
+};
 use crate::{admin::AdminOptions, api::GrpcApiOptions, hooks::Targets, secret::Secret};
 
 /// Options for each part of the server.
@@ -67,8 +73,8 @@ pub struct Resolved {
     pub prometheus: Option<Box<str>>,
     /// `shutdown.timeout`.
     pub shutdown_timeout: Duration,
-    /// `log.level`.
-    pub log_level: String,
+    /// Metrics, logs, traces, profiles.
+    pub operation: Operation,
     /// `log.file`.
     pub log_file: Option<String>,
     /// `pid_file`.
@@ -264,7 +270,7 @@ pub(super) fn resolve(raw: &Section, findings: &mut Findings) -> Option<Resolved
         init: endpoint(raw.object("init")),
         prometheus: endpoint(raw.object("prometheus")),
         shutdown_timeout: raw.object("shutdown").duration("timeout"),
-        log_level: raw.object("log").text("level").to_lowercase(),
+        operation: operation(raw, findings),
         log_file: non_empty(raw.object("log").text("file")).map(Into::into),
         pid_file: non_empty(raw.text("pid_file")).map(Into::into),
         node_name: non_empty(raw.object("node").text("name")).map(Into::into),
@@ -283,7 +289,7 @@ fn prefix(text: &str) -> Box<str> {
     }
 }
 
-fn endpoint(section: &Section) -> Option<Box<str>> {
+pub(super) fn endpoint(section: &Section) -> Option<Box<str>> {
     section.bool("enabled").then(|| prefix(section.text("handler_prefix")))
 }
 

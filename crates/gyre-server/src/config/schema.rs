@@ -420,7 +420,15 @@ const CONSUMER: &[Key] = &[
 /// The keys at the top.
 pub const ROOT: &[Key] = &[
     key("http_server", Object(HTTP_SERVER), ""),
-    key("log", Object(&[key("level", Text, "info"), key("file", Text, "")]), ""),
+    key(
+        "log",
+        Object(&[
+            key("level", Text, "info"),
+            key("file", Text, ""),
+            about("levels", Map, "", "levels of parts of the server, by subsystem or module"),
+        ]),
+        "",
+    ),
     key("pid_file", Text, ""),
     key(
         "node",

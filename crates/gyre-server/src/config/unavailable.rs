@@ -4,14 +4,8 @@
 use super::{Section, Warning, read::Findings};
 
 /// Switches of what is not there: the object that has each, and the key.
-const SWITCHES: [(&str, &str); 6] = [
-    ("grpc_api", "reflection"),
-    ("swagger", "enabled"),
-    ("debug", "enabled"),
-    ("opentelemetry", "enabled"),
-    ("graphite", "enabled"),
-    ("controller", "enabled"),
-];
+const SWITCHES: [(&str, &str); 3] =
+    [("grpc_api", "reflection"), ("swagger", "enabled"), ("controller", "enabled")];
 
 pub(super) fn check(raw: &Section, findings: &mut Findings) {
     if raw.at("admin").bool("enabled") {
