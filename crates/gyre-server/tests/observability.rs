@@ -147,7 +147,7 @@ async fn metrics_have_the_names_of_dashboards() {
     let sent_bytes = push.len() + 2;
     for line in [
         "# TYPE centrifugo_node_num_clients gauge",
-        "# TYPE centrifugo_client_num_server_disconnects counter",
+        "# TYPE centrifugo_client_connections_accepted counter",
         "centrifugo_node_num_clients 1",
         "centrifugo_node_num_subscriptions 1",
         r#"centrifugo_node_action_count{action="add_client",channel_namespace=""} 1"#,

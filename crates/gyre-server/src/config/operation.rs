@@ -37,6 +37,10 @@ pub(super) fn operation(raw: &Section, findings: &mut Findings) -> Operation {
         let fix = "put the token into OTEL_EXPORTER_OTLP_HEADERS, or send to a collector that has its own";
         findings.problem("opentelemetry.google_cloud_adc_auth", "is not available in this version", fix);
     }
+    if prometheus.bool("native_histograms") {
+        let message = "prometheus.native_histograms leaves out the quantiles; histograms keep their buckets in this version";
+        findings.warnings.push(super::Warning::new(message));
+    }
     let log_levels = LogLevels::new(log.text("level"), log.map("levels")).unwrap_or_else(|unknown| {
         let fix = "use none, error, warn, info, debug or trace";
         findings.problem(&format!("log.levels.{unknown}"), "is no level", fix);

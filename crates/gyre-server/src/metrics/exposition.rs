@@ -226,7 +226,7 @@ mod tests {
         let label = |value: &'static str| vec![("l", Cow::Borrowed(value))];
         exposition.sample("c", "C.", Kind::Counter, label("a\"b\\c\nd"), 3.0);
         let mut histogram = Histogram::default();
-        [1_000_000, 2_000_000, 3_000_000_000].map(|value| histogram.record(value));
+        [1_000_000, 2_000_000, 3_000_000_000].iter().for_each(|value| histogram.record(*value));
         exposition.durations("h", "H.", &[0.001, 0.0025, 1.0], &label("x"), &histogram);
         exposition.sample("c", "C.", Kind::Counter, label("z"), 1.0);
         assert_eq!(

@@ -62,7 +62,7 @@ impl Sampler {
             _ => {
                 let low = trace_id[8..].iter().fold(0u64, |number, byte| number << 8 | u64::from(*byte));
                 // The lower 63 bits, as the SDKs have it.
-                ((low >> 1) as f64) < self.ratio * (1u64 << 63) as f64
+                self.ratio >= 1.0 || ((low >> 1) as f64) < self.ratio * (1u64 << 63) as f64
             }
         }
     }
