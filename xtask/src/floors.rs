@@ -14,6 +14,8 @@ struct Floor {
 }
 
 const NO_IO: &[&str] = &["tokio", "quinn", "hyper", "rustls", "socket2", "rustix", "tracing-subscriber"];
+const GYRE: &[&str] =
+    &["gyre-protocol", "gyre-h3", "gyre-core", "gyre-engine", "gyre-node", "gyre-transport", "gyre-server"];
 const NO_TRANSPORT: &[&str] = &["hyper", "quinn", "rustls", "http"];
 
 const FLOORS: &[Floor] = &[
@@ -24,6 +26,7 @@ const FLOORS: &[Floor] = &[
     Floor { name: "gyre-node", floor: 2, must_not: NO_TRANSPORT },
     Floor { name: "gyre-transport", floor: 3, must_not: &["clap", "serde_json", "toml"] },
     Floor { name: "gyre-server", floor: 4, must_not: &[] },
+    Floor { name: "gyre-bench", floor: 3, must_not: GYRE },
     Floor { name: "gyre-testkit", floor: 3, must_not: NO_TRANSPORT },
 ];
 

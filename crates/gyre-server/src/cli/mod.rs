@@ -1,5 +1,6 @@
 //! The command line.
 
+mod client;
 mod flags;
 mod generate;
 mod run;
@@ -82,6 +83,15 @@ enum Command {
         /// The token
         token: String,
     },
+    /// Ask a running server whether it is well; fails if it is not
+    Health(client::Health),
+    /// Publish into a channel
+    Pub(client::Pub),
+    /// Subscribe to channels and print what is published
+    Sub(client::Sub),
+    /// Put load on a server and report what it made of it
+    #[command(subcommand)]
+    Bench(client::Workload),
     /// Print a script that completes commands in a shell
     Completion {
         /// bash, elvish, fish, powershell or zsh

@@ -9,7 +9,7 @@ use tokio::{
     signal::unix::{SignalKind, signal},
 };
 
-use super::{Arguments, Command, generate, tokens};
+use super::{Arguments, Command, client, generate, tokens};
 use crate::{
     config::{self, Environment, Loaded, Problem, Section, Sources},
     dev::{Development, DevelopmentError, StateLocations, run_clock},
@@ -65,6 +65,10 @@ fn help(arguments: &Arguments, command: &Command) -> Result<String, String> {
         Command::Gensubtoken { subject, channel } => tokens::generate(&resolved()?, subject, Some(channel)),
         Command::Checktoken { token } => tokens::check_connection(&resolved()?, token),
         Command::Checksubtoken { token } => tokens::check_subscription(&resolved()?, token),
+        Command::Health(health) => client::health(health, &resolved()?).map(|()| String::new()),
+        Command::Pub(publish) => client::publish(publish, &resolved()?).map(|()| String::new()),
+        Command::Sub(sub) => client::subscribe(sub, &resolved()?).map(|()| String::new()),
+        Command::Bench(workload) => client::bench(workload, &resolved()?).map(|()| String::new()),
         Command::Completion { shell } => {
             let mut script = Vec::new();
             clap_complete::generate(*shell, &mut Arguments::command(), "gyre", &mut script);

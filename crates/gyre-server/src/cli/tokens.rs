@@ -38,22 +38,11 @@ pub(super) fn generate(
         Some(_) => subscription_options(resolved),
         None => &resolved.connection_token,
     };
-    if options.hmac_secret_key.expose().is_empty() {
-        return Err("no hmac_secret_key is configured, and only HMAC tokens can be made here".into());
-    }
     let ttl = match subject.ttl {
         -1 => None,
         seconds => Some(u64::try_from(seconds).map_err(|_| "a ttl is -1 or a number of seconds")?),
     };
-    let token = TokenRequest {
-        secret: options.hmac_secret_key.expose(),
-        user: &subject.user,
-        user_id_claim: Some(&options.user_id_claim),
-        channel,
-        issued_at: now().as_secs().cast_signed(),
-        ttl: ttl.map(Duration::from_secs),
-    };
-    let token = token.sign();
+    let token = sign(options, &subject.user, channel, ttl.map(Duration::from_secs))?;
     if subject.quiet {
         return Ok(token);
     }
@@ -67,6 +56,25 @@ pub(super) fn generate(
         Some(seconds) => format!("with expiration TTL {}", duration::format(Duration::from_secs(seconds))),
     };
     Ok(format!("HMAC SHA-256 JWT for {user}{channel} {expiry}:\n{token}\n"))
+}
+
+/// Makes a token for a user, and a channel if it is for a subscription.
+///
+/// # Errors
+/// If the configuration has no HMAC key.
+pub(super) fn sign(
+    options: &TokenOptions,
+    user: &str,
+    channel: Option<&str>,
+    ttl: Option<Duration>,
+) -> Result<String, String> {
+    let secret = options.hmac_secret_key.expose();
+    if secret.is_empty() {
+        return Err("no hmac_secret_key is configured, and only HMAC tokens can be made here".into());
+    }
+    let user_id_claim = Some(&*options.user_id_claim);
+    let issued_at = now().as_secs().cast_signed();
+    Ok(TokenRequest { secret, user, user_id_claim, channel, issued_at, ttl }.sign())
 }
 
 /// Checks a connection token. Returns what is printed.
