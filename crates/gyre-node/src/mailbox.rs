@@ -8,7 +8,7 @@ use std::{
     mem,
     sync::{Mutex, MutexGuard, PoisonError},
     task::{Context, Poll, Waker},
-    time::{Duration, Instant},
+    time::Instant,
 };
 
 use gyre_core::{channel::ChannelName, ports::ChannelEvent};
@@ -86,12 +86,12 @@ impl Mailbox {
 
     /// Moves what has come into `batch` (which must be empty), oldest first. Channels that lost events follow as
     /// [`ChannelEvent::Lost`].
-    /// Tells how long the oldest event has waited, if there are events.
+    /// Tells when the oldest event came, if there are events.
     pub(crate) fn poll_drain(
         &self,
         cx: &mut Context<'_>,
         batch: &mut VecDeque<Message>,
-    ) -> Poll<Option<Duration>> {
+    ) -> Poll<Option<Instant>> {
         let mut inner = self.lock();
         if inner.queue.is_empty() && inner.lost.is_empty() {
             if !inner.waker.as_ref().is_some_and(|waker| waker.will_wake(cx.waker())) {
@@ -103,7 +103,7 @@ impl Mailbox {
         for channel in inner.lost.drain() {
             batch.push_back(Message::Event(channel, ChannelEvent::Lost));
         }
-        Poll::Ready(inner.since.take().map(|since| since.elapsed()))
+        Poll::Ready(inner.since.take())
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {

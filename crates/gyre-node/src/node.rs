@@ -157,6 +157,11 @@ impl Node {
         self.users.count()
     }
 
+    /// How many channels are polled for shared polls, and how many keys in all of them.
+    pub fn polled(&self) -> (usize, usize) {
+        self.polls.counts()
+    }
+
     /// Number of shards.
     pub fn shard_count(&self) -> usize {
         self.directory.mailboxes().len()

@@ -235,7 +235,8 @@ mod tests {
         assert!(well().judge().is_ok(), "{:?}", well().judge());
         let failing =
             |failures, age| HookState { failures, last_call_age: Some(seconds(age)), last_success_age: None };
-        let wrong: [(&dyn Fn(&mut Facts), &str); 5] = [
+        type Spoil = dyn Fn(&mut Facts);
+        let wrong: [(&Spoil, &str); 5] = [
             (&|facts| facts.listening = 1, "not all listeners are up"),
             (&|facts| facts.is_draining = true, "the server is stopping"),
             (&|facts| facts.heartbeat_ages[1] = seconds(6), "shard 1 has not turned for 6 s"),

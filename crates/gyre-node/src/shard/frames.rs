@@ -144,7 +144,9 @@ impl FrameKind {
                 ReplyBody::Refresh(_) => Self::Refresh,
                 ReplyBody::SubRefresh(_) => Self::SubRefresh,
             },
-            _ => Self::ServerPing,
+            Output::Ping => Self::ServerPing,
+            // Whatever else makes messages delivers what was held back.
+            _ => Self::PushPublication,
         }
     }
 }

@@ -24,7 +24,7 @@ use std::{
     sync::{Arc, atomic::Ordering},
     task::{Context, Poll},
     thread,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use bytes::Bytes;
@@ -225,13 +225,16 @@ async fn run_mailbox(shard: LocalShard) {
     let mailbox = shard.node.directory.mailboxes()[shard.index].clone();
     let mut batch: VecDeque<Message> = VecDeque::new();
     loop {
-        if let Some(waited) = poll_fn(|cx| mailbox.poll_drain(cx, &mut batch)).await {
-            shard.count(|counters| counters.lag.record_duration(waited));
+        let since = poll_fn(|cx| mailbox.poll_drain(cx, &mut batch)).await;
+        let mut now = Instant::now();
+        if let Some(since) = since {
+            shard.count(|counters| counters.lag.record_duration(now.saturating_duration_since(since)));
         }
         while !batch.is_empty() {
-            shard.state.borrow_mut().apply(&mut batch, SLICE);
+            shard.state.borrow_mut().apply(&mut batch, SLICE, now);
             if !batch.is_empty() {
                 tokio::task::yield_now().await;
+                now = Instant::now();
             }
         }
     }

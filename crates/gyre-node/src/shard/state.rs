@@ -325,8 +325,8 @@ impl ShardState {
     }
 
     /// Applies up to `most` messages of other threads.
-    pub(crate) fn apply(&mut self, batch: &mut VecDeque<Message>, most: usize) {
-        self.counters.broadcasts.begin(Instant::now());
+    pub(crate) fn apply(&mut self, batch: &mut VecDeque<Message>, most: usize, now: Instant) {
+        self.counters.broadcasts.begin(now);
         for message in batch.drain(..most.min(batch.len())) {
             match message {
                 Message::Event(channel, event) => {

@@ -186,7 +186,10 @@ impl Drop for HookCall<'_> {
 
 /// Requests of HTTP by route, method and status; counted if `prometheus.instrument_http_handlers`.
 #[derive(Debug, Default)]
-pub struct HttpMetrics(Striped<HashMap<(Box<str>, Cow<'static, str>, u16), u64>>);
+pub struct HttpMetrics(Striped<HashMap<Answered, u64>>);
+
+/// A route, a method and a status.
+type Answered = (Box<str>, &'static str, u16);
 
 impl HttpMetrics {
     /// A request was answered. `route` is the path of an endpoint, never whatever a client wrote.
@@ -203,7 +206,7 @@ impl HttpMetrics {
             // A client may make up as many as it likes.
             _ => "other",
         };
-        self.0.count(|counts| *counts.entry((route.into(), method.into(), status)).or_default() += 1);
+        self.0.count(|counts| *counts.entry((route.into(), method, status)).or_default() += 1);
     }
 
     pub(super) fn add(&self, exposition: &mut Exposition) {
@@ -215,7 +218,7 @@ impl HttpMetrics {
         });
         for ((path, method, status), count) in sorted(sum) {
             let labels: Labels = vec![
-                ("method", method),
+                ("method", method.into()),
                 ("path", path.into_string().into()),
                 ("status", status.to_string().into()),
             ];

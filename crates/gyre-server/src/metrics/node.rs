@@ -46,6 +46,9 @@ pub(super) async fn add(exposition: &mut Exposition, node: &Node, options: Optio
     plain("centrifugo_node_num_subscriptions", "Subscriptions.", summary.subscriptions);
     plain("centrifugo_node_num_channels", "Channels with subscribers.", summary.channels);
     plain("centrifugo_node_num_nodes", "Nodes known.", 1);
+    let (channels, keys) = node.polled();
+    plain("centrifugo_shared_poll_num_channels", "Channels that are polled.", channels);
+    plain("centrifugo_shared_poll_num_keys", "Keys that are polled.", keys);
     let version = vec![("version", node.info.version.to_string().into())];
     gauge(exposition, "centrifugo_node_build", "Version of the server.", version, 1);
 
