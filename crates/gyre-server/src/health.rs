@@ -227,21 +227,23 @@ mod tests {
         }
     }
 
+    fn failing(failures: u32, age_seconds: u64) -> HookState {
+        let last_call_age = Some(Duration::from_secs(age_seconds));
+        HookState { failures, last_call_age, last_success_age: None }
+    }
+
     /// Each thing that can be wrong makes the server not ready, alone and with a cause that names it; without any it is
     /// ready.
     #[test]
     fn each_failure_has_its_cause() {
-        let seconds = Duration::from_secs;
         assert!(well().judge().is_ok(), "{:?}", well().judge());
-        let failing =
-            |failures, age| HookState { failures, last_call_age: Some(seconds(age)), last_success_age: None };
-        type Spoil = dyn Fn(&mut Facts);
-        let wrong: [(&Spoil, &str); 5] = [
-            (&|facts| facts.listening = 1, "not all listeners are up"),
-            (&|facts| facts.is_draining = true, "the server is stopping"),
-            (&|facts| facts.heartbeat_ages[1] = seconds(6), "shard 1 has not turned for 6 s"),
-            (&|facts| facts.unix_seconds = 2_000, "the certificate of http_server.tls has expired"),
-            (&|facts| facts.hooks[0].1 = failing(3, 1), "the last 3 calls of the hook connect have failed"),
+        type Spoil = fn(&mut Facts);
+        let wrong: [(Spoil, &str); 5] = [
+            (|facts| facts.listening = 1, "not all listeners are up"),
+            (|facts| facts.is_draining = true, "the server is stopping"),
+            (|facts| facts.heartbeat_ages[1] = Duration::from_secs(6), "shard 1 has not turned for 6 s"),
+            (|facts| facts.unix_seconds = 2_000, "the certificate of http_server.tls has expired"),
+            (|facts| facts.hooks[0].1 = failing(3, 1), "the last 3 calls of the hook connect have failed"),
         ];
         for (spoil, cause) in wrong {
             let mut facts = well();
