@@ -134,7 +134,8 @@ async fn metrics_have_the_names_of_dashboards() {
     let tcp = TcpStream::connect(("127.0.0.1", server.port)).await.unwrap();
     let url = format!("ws://127.0.0.1:{}/connection/websocket", server.port);
     let (mut client, _) = client_async(url, tcp).await.unwrap();
-    for command in [r#"{"id":1,"connect":{"name":"js"}}"#, r#"{"id":2,"subscribe":{"channel":"c"}}"#] {
+    let subscribe = r#"{"id":2,"subscribe":{"channel":"c"}}"#;
+    for command in [r#"{"id":1,"connect":{"name":"js"}}"#, subscribe] {
         client.send(Message::text(command)).await.unwrap();
         timeout(LIMIT, client.next()).await.unwrap().unwrap().unwrap();
     }
@@ -163,7 +164,10 @@ async fn metrics_have_the_names_of_dashboards() {
         r#"centrifugo_client_subscriptions_inflight{channel_namespace="",client_name="unregistered"} 1"#,
         r#"centrifugo_client_recovered_publications_count{channel_namespace=""} 0"#,
         r#"centrifugo_transport_messages_received{channel_namespace="",frame_type="subscribe",transport="websocket"} 1"#,
-        r#"centrifugo_transport_messages_received_size{channel_namespace="",frame_type="subscribe",transport="websocket"} 37"#,
+        &format!(
+            r#"centrifugo_transport_messages_received_size{{channel_namespace="",frame_type="subscribe",transport="websocket"}} {}"#,
+            subscribe.len()
+        ),
         r#"centrifugo_transport_messages_sent{channel_namespace="",frame_type="push_publication",transport="websocket"} 1"#,
         &format!(
             r#"centrifugo_transport_messages_sent_size{{channel_namespace="",frame_type="push_publication",transport="websocket"}} {sent_bytes}"#
