@@ -7,20 +7,25 @@
 
 mod clock;
 mod counted;
+mod departures;
 mod directory;
 mod driver;
 mod driver_hooks;
 mod driver_map;
 mod driver_poll;
+mod driver_stream;
 mod events;
 mod histogram;
 mod mailbox;
 mod node;
 pub mod ops;
 mod polls;
+mod retry;
 mod sessions;
 mod shard;
+mod states;
 mod tally;
+mod trace;
 mod users;
 
 pub use clock::now;
@@ -35,3 +40,4 @@ pub use shard::{
     Traffic, TrafficTable, TransportKind, run_shards,
 };
 pub use tally::{Action, EventKind, NodeCounters, Striped};
+pub use trace::{Activity, TRACE_EVENTS_MAX, TRACES_MAX, Trace, TraceError, TraceEvent, TraceSubject};

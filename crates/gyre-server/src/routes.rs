@@ -50,7 +50,7 @@ pub struct Routes {
     /// `http_api.handler_prefix`, unless disabled.
     pub api: Option<Prefixed<HttpApi>>,
     /// `admin`, if enabled.
-    pub admin: Option<Admin>,
+    pub admin: Option<Arc<Admin>>,
     /// `health.handler_prefix`, if enabled.
     pub health: Option<Box<str>>,
     /// `init.handler_prefix`, if enabled.
@@ -75,6 +75,8 @@ pub struct Routes {
     pub debug: Option<Box<str>>,
     /// Traces.
     pub telemetry: Telemetry,
+    /// Counts of HTTP/3.
+    pub quic: Arc<quic::Statistics>,
     /// Further endpoints: the development mode's.
     pub extra: Option<Arc<dyn Extra>>,
 }
@@ -190,7 +192,7 @@ impl Router {
             }
             if is(&routes.prometheus) {
                 let (node, health) = (self.shard.node(), &routes.health_state);
-                let exposition = routes.metrics.gather(node, &routes.hooks, health).await;
+                let exposition = routes.metrics.gather(node, &routes.hooks, health, &routes.quic).await;
                 return json(exposition.to_text(), metrics::CONTENT_TYPE);
             }
             if let Some(prefix) = &routes.debug
@@ -213,6 +215,12 @@ impl Router {
             let answer = api.served.call(endpoint, request);
             let status = |response: &Response| response.status().as_u16();
             return routes.telemetry.serve("http", name, &headers, answer, status).await;
+        }
+        if self.scope.admin
+            && let Some(admin) = &routes.admin
+            && let Some(response) = admin.rest(&request).await
+        {
+            return response;
         }
         status(StatusCode::NOT_FOUND, "404 page not found\n")
     }
@@ -389,6 +397,10 @@ pub struct Http3(pub Rc<Router>);
 impl quic::Handler for Http3 {
     fn service(&self) -> Rc<dyn Service> {
         self.0.clone()
+    }
+
+    fn statistics(&self) -> &Arc<quic::Statistics> {
+        &self.0.routes.quic
     }
 
     fn session(&self, head: &RequestHead, _: Peer) -> Result<webtransport::Options, u16> {

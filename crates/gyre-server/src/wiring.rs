@@ -21,6 +21,7 @@ use gyre_transport::{
     tls::{self, CertificateResolver},
     websocket,
 };
+use serde_json::Value;
 use tokio::{
     net::TcpListener,
     runtime::{Handle, Runtime},
@@ -46,6 +47,8 @@ use crate::{
 const PRESENCE_TTL: Duration = Duration::from_secs(60);
 /// How often expired streams and members are freed.
 const SWEEP_INTERVAL: Duration = Duration::from_secs(1);
+/// How long a server that ends goes on telling the application what has ended with it.
+const TELLING_TIME: Duration = Duration::from_secs(3);
 
 /// How long the end of the process waits for traces to be exported.
 const FLUSH_TIMEOUT: Duration = Duration::from_secs(3);
@@ -56,15 +59,16 @@ pub struct Server {
     pub node: Arc<Node>,
     health: Arc<Health>,
     telemetry: Telemetry,
-    control: Handle,
     authenticator: Arc<TokenAuthenticator>,
     hooks: Hooks,
+    admin: Option<Arc<Admin>>,
     resolver: Option<Arc<CertificateResolver>>,
     uni_grpc_resolver: Option<Arc<CertificateResolver>>,
     grpc_api_resolver: Option<Arc<CertificateResolver>>,
     stop: watch::Sender<bool>,
     threads: Vec<thread::JoinHandle<()>>,
     shutdown_timeout: Duration,
+    control: Handle,
 }
 
 /// What the development mode adds.
@@ -139,6 +143,8 @@ pub fn start(resolved: &Resolved, additions: Additions, control: &Runtime) -> Re
         authenticator: authenticator.clone(),
         hooks: Arc::new(hooks.clone()),
         map_hooks: Arc::new(hooks.clone()),
+        streams: Arc::new(hooks.clone()),
+        events: Arc::new(hooks.clone()),
         polls: Arc::new(hooks.clone()),
     };
     let info = node_info(resolved);
@@ -152,6 +158,7 @@ pub fn start(resolved: &Resolved, additions: Additions, control: &Runtime) -> Re
         let graphite = Graphite::new(options, &node.info.name);
         control.spawn(send_metrics(graphite, routes.clone(), node.clone()));
     }
+    let admin = routes.admin.clone();
     let (stop, shutdown) = watch::channel(false);
     let h3 = Arc::new(h3_config(resolved));
     let resolver = listeners.resolver.clone();
@@ -170,14 +177,15 @@ pub fn start(resolved: &Resolved, additions: Additions, control: &Runtime) -> Re
         node,
         health,
         telemetry,
-        control: control.handle().clone(),
         authenticator,
         hooks,
+        admin,
         resolver,
         uni_grpc_resolver,
         grpc_api_resolver,
         stop,
         threads,
+        control: control.handle().clone(),
         shutdown_timeout: timeout,
     })
 }
@@ -208,6 +216,13 @@ impl Server {
         Ok(())
     }
 
+    /// Shows operators this configuration, as [`crate::config::shown`] has made it.
+    pub fn show_configuration(&self, shown: Value) {
+        if let Some(admin) = &self.admin {
+            admin.show_configuration(&shown);
+        }
+    }
+
     /// Where the certificate is replaced, if the server has TLS.
     pub fn certificate(&self) -> Option<Arc<CertificateResolver>> {
         self.resolver.clone()
@@ -220,6 +235,12 @@ impl Server {
         let deadline = Instant::now() + self.shutdown_timeout;
         let is_clean = self.threads.into_iter().all(|thread| thread.join().is_ok());
         let is_in_time = Instant::now() < deadline;
+        let told = self
+            .control
+            .block_on(async { tokio::time::timeout(TELLING_TIME, self.node.settle_events()).await });
+        if told.is_err() {
+            tracing::warn!("the application could not be told of everything that has ended");
+        }
         // Whatever the collector does, the process ends.
         drop(self.control.block_on(async { timeout(FLUSH_TIMEOUT, self.telemetry.flush()).await }));
         is_clean && is_in_time
@@ -526,7 +547,7 @@ fn telemetry(resolved: &Resolved, control: &Runtime) -> Result<Telemetry, StartE
 }
 
 async fn send_metrics(graphite: Graphite, routes: Arc<Routes>, node: Arc<Node>) {
-    graphite.run(|| routes.metrics.gather(&node, &routes.hooks, &routes.health_state)).await;
+    graphite.run(|| routes.metrics.gather(&node, &routes.hooks, &routes.health_state, &routes.quic)).await;
 }
 
 fn routes(
@@ -538,6 +559,9 @@ fn routes(
 ) -> Routes {
     let metrics = Arc::new(Metrics::new(resolved.operation.metrics));
     let api_metrics = metrics.api.clone();
+    let quic = Arc::<quic::Statistics>::default();
+    let has_quic = resolved.server.http3 && resolved.server.tls.is_some();
+    let quic_shown = has_quic.then(|| quic.clone());
     let api = &resolved.api;
     let api_options =
         ApiOptions { key: api.key.clone(), insecure: api.insecure, transport_errors: api.transport_errors };
@@ -575,7 +599,10 @@ fn routes(
             prefix,
             served: HttpApi::new(node.clone(), api_options, api_metrics.clone()),
         }),
-        admin: resolved.admin.clone().map(|options| Admin::new(node.clone(), options, api_metrics.clone())),
+        admin: resolved
+            .admin
+            .clone()
+            .map(|options| Arc::new(Admin::new(node.clone(), options, api_metrics.clone(), quic_shown))),
         health: resolved.health.clone(),
         init: resolved.init.clone(),
         prometheus: resolved.prometheus.clone(),
@@ -588,6 +615,7 @@ fn routes(
         health_state: seeing.health,
         debug: resolved.operation.debug.clone(),
         telemetry: seeing.telemetry,
+        quic,
         extra,
     }
 }

@@ -5,9 +5,11 @@
 //! woken by the first frame of a turn and runs after the tasks that were ready before it. Coalescing under load comes
 //! from that, with no added delay when idle.
 
+mod apps;
 mod counters;
 mod frames;
 mod link;
+mod listing;
 mod queue;
 mod simulated;
 mod state;
@@ -34,6 +36,7 @@ use tokio::time::MissedTickBehavior;
 pub use counters::{Broadcasts, ClientKind, Counters, TrafficTable};
 pub use frames::{FrameKind, Traffic};
 pub use link::{Commands, ConnectionOptions, Fed, Flushed, HttpVersion, Link, OpeningRequest, TransportKind};
+pub(crate) use listing::{ConnectionFilter, Listed};
 pub use queue::Queue;
 pub use simulated::SimulatedShard;
 pub use state::ShardSnapshot;
@@ -48,7 +51,7 @@ const SLICE: usize = 256;
 const HEARTBEAT_INTERVAL: Duration = Duration::from_secs(1);
 
 /// A connection on its shard. Valid until [`LocalShard::release`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct ConnectionId {
     pub(crate) slot: u32,
     pub(crate) generation: u32,

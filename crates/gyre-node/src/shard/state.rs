@@ -15,7 +15,7 @@ use gyre_core::{
     delta::Patches,
     hub::{Hub, KeyedHub, Outbox, Place, Slot, WireForm},
     limits::Limits,
-    ports::{ChannelEvent, ConnectionHeaders, EmulatedHeaders},
+    ports::{Caller, ChannelEvent, ConnectionHeaders, DisconnectEvent, EmulatedHeaders},
     rules::{self, Now, Rules},
     session::{ClientId, CommandKind, Output, Session, SessionAddress, SessionOptions},
 };
@@ -25,14 +25,20 @@ use slab::Slab;
 
 use super::{
     ClientKind, Commands, ConnectionId, ConnectionOptions, Counters, Fed, Flushed, FrameKind, HttpVersion,
-    Link, Queue, TrafficTable, TransportKind, link::Frame, wheel::Wheel,
+    Link, Queue, TrafficTable, TransportKind,
+    apps::{App, Apps},
+    link::Frame,
+    wheel::Wheel,
 };
 use crate::{
-    clock, events,
+    clock,
+    driver_stream::{StreamId, StreamLink},
+    events,
     mailbox::Message,
     node::Node,
     sessions::SessionPlace,
     tally::{Action, EventKind},
+    trace::UserTaps,
 };
 
 /// Commands of one connection whose time is taken at once; it may wait with few more, whatever is configured.
@@ -51,6 +57,11 @@ pub(crate) struct ShardState {
     pub(crate) counters: Counters,
     pub(crate) patches: Patches,
     pub(crate) answering: Answering,
+    /// Who looks on.
+    pub(crate) taps: UserTaps,
+    apps: Apps,
+    /// Streams of the application that feed subscriptions; few have any.
+    pub(crate) streams: HashMap<StreamId, StreamLink>,
     wheel: Wheel,
     timer_waker: Option<Waker>,
     generation: u32,
@@ -103,6 +114,12 @@ pub(crate) struct Connection {
         reason = "empty almost always, and then 8 bytes instead of 24 a connection"
     )]
     inflight: Option<Box<Vec<Inflight>>>,
+    /// What the client calls itself.
+    pub(crate) app: Option<Arc<App>>,
+    /// Unix time in milliseconds at which its user was known; 0 until then.
+    pub(crate) connected_at_ms: u64,
+    /// Unix time in milliseconds.
+    opened_ms: u64,
 }
 
 /// The command at hand.
@@ -184,6 +201,9 @@ impl ShardState {
             counters: Counters::default(),
             patches: Patches::default(),
             answering: Answering::default(),
+            taps: UserTaps::default(),
+            apps: Apps::default(),
+            streams: HashMap::new(),
             wheel: Wheel::new(Instant::now()),
             timer_waker: None,
             generation: 0,
@@ -234,6 +254,9 @@ impl ShardState {
             is_named: false,
             is_versioned: false,
             inflight: None,
+            app: None,
+            connected_at_ms: 0,
+            opened_ms: now.unix_ms,
         });
         let slot = slot as Slot;
         let id = ConnectionId { slot, generation: self.generation };
@@ -273,6 +296,12 @@ impl ShardState {
         let (command_id, frame) = (command.id, sort.map_or(FrameKind::ClientPong, FrameKind::of_command));
         self.counters.received.at(connection.transport, frame).add(1, bytes as u64);
         self.answering = Answering { id: command_id, is_done: false };
+        if !self.taps.is_empty() {
+            self.taps.command(&connection.session, connection.transport, &command);
+        }
+        if let Some(Request::Connect(request)) = &command.request {
+            connection.app = self.apps.share(&request.name, &request.version);
+        }
         let cx = rules::Context { now, rules: &self.rules, patches: &self.patches };
         let outcome = connection.session.handle_command(&cx, command);
         self.settle(id.slot, outcome, now);
@@ -421,6 +450,8 @@ impl ShardState {
             *self.counters.closes.entry((connection.transport, disconnect.code)).or_default() += 1;
         }
         events::disconnected(&connection.session, connection.transport, disconnect);
+        self.taps.ended(&connection.session, connection.transport, disconnect);
+        self.tell_departure(slot, disconnect, now);
         self.forget_session(slot, now);
         let Some(connection) = self.connections.slots.get_mut(slot as usize) else { return };
         if [Disconnect::SLOW.code, Disconnect::WRITE_ERROR.code].contains(&disconnect.code) {
@@ -437,6 +468,18 @@ impl ShardState {
         }
         connection.link.close(disconnect, &mut connection.queue);
         self.connections.mark_dirty(slot);
+    }
+
+    /// A client that was connected is so no longer: some applications want to know.
+    fn tell_departure(&self, slot: Slot, disconnect: &Disconnect, now: Now) {
+        let Some(hook) = &self.rules.hooks.disconnect else { return };
+        let connection = self.connections.slots.get(slot as usize);
+        let Some(connection) = connection.filter(|c| c.session.is_connected()) else { return };
+        let caller = connection.known(connection.session.caller());
+        let duration_ms = now.unix_ms.saturating_sub(connection.opened_ms);
+        let disconnect = disconnect.clone();
+        let event = DisconnectEvent { caller, disconnect, duration_ms, time_ms: now.unix_ms };
+        self.node.departures.tell(hook.clone(), event, &self.node.control);
     }
 
     /// Gives back everything a session holds.
@@ -466,8 +509,11 @@ impl ShardState {
         if connection.phase != Phase::Closing {
             connection.phase = Phase::Closing;
             events::disconnected(&connection.session, connection.transport, &Disconnect::CONNECTION_CLOSED);
+            self.taps.ended(&connection.session, connection.transport, &Disconnect::CONNECTION_CLOSED);
             *self.counters.disconnects.entry(Disconnect::CONNECTION_CLOSED.code).or_default() += 1;
-            self.forget_session(id.slot, clock::now());
+            let now = clock::now();
+            self.tell_departure(id.slot, &Disconnect::CONNECTION_CLOSED, now);
+            self.forget_session(id.slot, now);
         }
         self.connections.slots.remove(id.slot as usize);
         true
@@ -475,6 +521,9 @@ impl ShardState {
 
     pub(crate) fn begin_shutdown(&mut self) {
         self.is_shutting_down = true;
+        // Whoever looks on is told by the end of it, so that the server need not wait.
+        self.taps.clear();
+        self.node.directory.clear_taps();
         let now = clock::now();
         let slots: Vec<Slot> = self.connections.slots.iter().map(|(slot, _)| slot as Slot).collect();
         for slot in slots {
@@ -657,12 +706,27 @@ impl Connection {
         Some(answered)
     }
 
+    /// Adds what hooks may know of a client that its session does not.
+    pub(crate) fn known(&self, caller: Caller) -> Caller {
+        Caller {
+            transport: self.transport.name(),
+            protocol: self.protocol(),
+            headers: self.headers.clone(),
+            ..caller
+        }
+    }
+
     /// The encoding's name in hook requests.
     pub(crate) fn protocol(&self) -> &'static str {
         match self.form.encoding {
             Encoding::Json => "json",
             Encoding::Protobuf => "protobuf",
         }
+    }
+
+    /// Bytes that wait to be written.
+    pub(crate) fn queued_bytes(&self) -> usize {
+        self.queue.bytes()
     }
 
     /// Keeps what a connect command said instead of headers.
@@ -706,9 +770,26 @@ impl Connections {
         self.slots.get_mut(id.slot as usize).filter(|connection| connection.generation == id.generation)
     }
 
+    /// True if half of what may wait for a peer does: whoever can should bring no more.
+    pub(crate) fn is_behind(&self, id: ConnectionId) -> bool {
+        let connection = self.slots.get(id.slot as usize).filter(|c| c.generation == id.generation);
+        connection
+            .is_some_and(|c| c.writing != Writing::Free && c.queue.bytes() > self.limits.queue_bytes_max / 2)
+    }
+
     /// The connection in that slot, if its session takes inputs.
     pub(crate) fn open_mut(&mut self, slot: Slot) -> Option<&mut Connection> {
         self.slots.get_mut(slot as usize).filter(|connection| connection.phase == Phase::Open)
+    }
+
+    /// Slots there are, empty ones included: the highest number and one.
+    pub(crate) fn slot_count(&self) -> usize {
+        self.slots.capacity()
+    }
+
+    /// The connection in that slot, whatever its phase, to be looked at.
+    pub(crate) fn at(&self, slot: Slot) -> Option<&Connection> {
+        self.slots.get(slot as usize)
     }
 
     /// The connection in that slot, whatever its phase.

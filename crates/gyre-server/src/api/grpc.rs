@@ -19,7 +19,7 @@ use gyre_transport::http::{
     grpc::{self, Code, Status},
 };
 
-use super::{BATCH_SLICE, execute::Operations, is_equal};
+use super::{BATCH_SLICE, execute::Operations, is_equal, reflection};
 use crate::{metrics::ApiMetrics, secret::Secret, telemetry::Telemetry};
 
 /// What the paths of all calls begin with.
@@ -37,6 +37,8 @@ pub struct GrpcApiOptions {
     pub transport_errors: bool,
     /// `grpc_api.max_receive_message_size`: bytes of a request; more is answered with RESOURCE_EXHAUSTED.
     pub message_bytes_max: usize,
+    /// `grpc_api.reflection`: tells generic clients what there is.
+    pub has_reflection: bool,
 }
 
 /// The gRPC API.
@@ -62,6 +64,9 @@ impl GrpcApi {
     pub async fn call(&self, request: Request) -> Response {
         if let Some(response) = grpc::refuse(&request) {
             return response;
+        }
+        if self.options.has_reflection && reflection::is_path(request.uri().path()) {
+            return reflection::call(request);
         }
         let (path, metadata) = (request.uri().path(), request.headers().clone());
         let name = path.trim_start_matches('/').to_owned();

@@ -152,10 +152,12 @@ fn serve(arguments: &Arguments) -> ExitCode {
         extra: development.as_ref().map(Development::endpoints),
         accepts_both: development.is_some(),
     };
+    let shown = config::shown(&loaded, &loaded.raw);
     let server = match wiring::start(&loaded.resolved, additions, &control) {
         Ok(server) => server,
         Err(error) => return failed(&error.to_string()),
     };
+    server.show_configuration(shown);
     if let Some(development) = development {
         begin_development(development, &server, &control, loaded.resolved.server.port);
     }
@@ -209,6 +211,7 @@ async fn until_stopped(
     logging: &Logging,
     mut current: Section,
 ) -> std::io::Result<()> {
+    let started = current.clone();
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut hangup = signal(SignalKind::hangup())?;
@@ -216,13 +219,13 @@ async fn until_stopped(
         tokio::select! {
             _ = terminate.recv() => return Ok(()),
             _ = interrupt.recv() => return Ok(()),
-            _ = hangup.recv() => reload(server, sources, logging, &mut current),
+            _ = hangup.recv() => reload(server, sources, logging, &started, &mut current),
         }
     }
 }
 
 /// Reads the configuration anew. A bad one is logged, and the old one stays.
-fn reload(server: &Server, sources: &Sources, logging: &Logging, current: &mut Section) {
+fn reload(server: &Server, sources: &Sources, logging: &Logging, started: &Section, current: &mut Section) {
     match config::load(sources) {
         Ok(loaded) => match server.reload(&loaded.resolved) {
             Ok(()) => {
@@ -234,6 +237,7 @@ fn reload(server: &Server, sources: &Sources, logging: &Logging, current: &mut S
                         false => tracing::info!("{change}"),
                     }
                 }
+                server.show_configuration(config::shown(&loaded, started));
                 *current = loaded.raw;
             }
             Err(error) => tracing::error!(%error, "the new configuration cannot be used: the old one stays"),

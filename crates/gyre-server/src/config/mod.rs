@@ -15,6 +15,7 @@ mod operation;
 mod read;
 mod resolve;
 pub mod schema;
+mod shown;
 mod source;
 mod unavailable;
 mod validate;
@@ -32,6 +33,7 @@ pub use resolve::{
     ApiSettings, EmulationOptions, GrpcOptions, HttpServer, Pem, Resolved, StreamingOptions, TokenOptions,
     TrackOptions, UniWebSocketOptions, WebSocketOptions, WebTransportOptions, resolve_origins,
 };
+pub use shown::shown;
 pub use write::Format;
 
 /// Something that makes the configuration unusable.
@@ -121,6 +123,8 @@ pub struct Loaded {
     pub resolved: Resolved,
     /// What is odd about it.
     pub warnings: Vec<Warning>,
+    /// How it came to be, for those who ask where a value is from.
+    layers: shown::Layers,
 }
 
 /// Reads, checks and resolves a configuration.
@@ -133,19 +137,24 @@ pub fn load(sources: &Sources) -> Result<Loaded, Vec<Problem>> {
         None => Value::Object(Default::default()),
         Some(path) => source::lower_cased(source::read_file(path, sources.may_be_missing, &mut findings)),
     };
+    let mut layers = shown::Layers::default();
     flat::translate(&mut tree, &sources.environment, &mut findings);
+    layers.note("file", &tree);
     sources.environment.apply(&mut tree, &mut findings);
+    layers.note("environment", &tree);
     for (path, value) in &sources.flags {
         source::set(&mut tree, path, value.clone());
     }
+    layers.note("flag", &tree);
     source::lay_below(&mut tree, &sources.defaults_below);
+    layers.note("development mode", &tree);
     sources.environment.substitute(schema::ROOT, &mut tree, "", &mut findings);
     let raw = read::read(schema::ROOT, &tree, "", &mut findings);
     validate::validate(&raw, &mut findings);
     unavailable::check(&raw, &mut findings);
     let resolved = resolve::resolve(&raw, &mut findings);
     match (findings.problems.is_empty(), resolved) {
-        (true, Some(resolved)) => Ok(Loaded { raw, resolved, warnings: findings.warnings }),
+        (true, Some(resolved)) => Ok(Loaded { raw, resolved, warnings: findings.warnings, layers }),
         _ => Err(findings.problems),
     }
 }

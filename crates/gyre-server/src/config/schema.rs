@@ -92,8 +92,9 @@ macro_rules! proxy {
     ($($first:expr),*) => {
         &[
             $($first,)*
-            about("endpoint", Text, "", "the backend: http://, https:// or grpc://host:port"),
+            about("endpoint", Text, "", "the backend: http://, https://, grpc://host:port or unix:/path"),
             about("timeout", Duration, "1s", "of a whole call"),
+            about("concurrency_limit", Int, "", "calls under way, and open subscription streams; 0 for 4096 and 65536"),
             about("http_headers", List, "", "headers of the client's request that are passed on"),
             about("grpc_metadata", List, "", "metadata of the client's gRPC call that is passed on"),
             about("emulated_headers", List, "", "headers in the connect command that are passed on"),
@@ -116,6 +117,7 @@ const TOKEN: &[Key] = &[
     key("hmac_previous_secret_key_valid_until", Int, ""),
     key("rsa_public_key", Text, ""),
     key("ecdsa_public_key", Text, ""),
+    about("ed25519_public_key", Text, "", "PEM public key or certificate for EdDSA"),
     about("jwks_public_endpoint", Text, "", "URL of published keys; the other keys do not count then"),
     key("audience", Text, ""),
     key("audience_regex", Text, ""),
@@ -172,7 +174,11 @@ const CLIENT: &[Key] = &[
     ),
     key(
         "proxy",
-        Object(&[key("connect", Object(ENABLED_PROXY), ""), key("refresh", Object(ENABLED_PROXY), "")]),
+        Object(&[
+            key("connect", Object(ENABLED_PROXY), ""),
+            key("refresh", Object(ENABLED_PROXY), ""),
+            about("disconnect", Object(ENABLED_PROXY), "", "told when a client has left"),
+        ]),
         "",
     ),
 ];
@@ -262,6 +268,10 @@ macro_rules! channel_options {
             key("subscribe_stream_proxy_enabled", Bool, ""),
             key("subscribe_stream_proxy_name", Text, "default"),
             key("subscribe_stream_proxy_bidirectional", Bool, ""),
+            about("cache_empty_proxy_enabled", Bool, "", "told when there is nothing to recover in cache mode"),
+            key("cache_empty_proxy_name", Text, "default"),
+            about("state_proxy_enabled", Bool, "", "told of first and last subscribers"),
+            key("state_proxy_name", Text, "default"),
             key("subscription_type", Text, ""),
             key("map_clients_presence_channel_prefix", Text, ""),
             key("map_users_presence_channel_prefix", Text, ""),
@@ -290,9 +300,12 @@ const CHANNEL: &[Key] = &[
             key("map_publish", Object(PROXY), ""),
             key("map_remove", Object(PROXY), ""),
             key("shared_poll_refresh", Object(PROXY), ""),
+            key("cache_empty", Object(PROXY), ""),
+            key("state", Object(PROXY), ""),
         ]),
         "",
     ),
+    about("vacated_delay", Duration, "1s", "without subscribers until a channel is reported as vacated"),
     key("history_meta_ttl", Duration, "720h"),
     key("publication_data_format", Text, ""),
     key("max_length", Int, "255"),

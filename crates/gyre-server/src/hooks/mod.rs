@@ -6,7 +6,10 @@
 //!
 //! Spec: centrifugal.dev, "Proxy events from clients to the backend"; centrifugo `internal/proxy`.
 
+mod cache_misses;
 mod connect;
+mod dial;
+mod events;
 mod grant;
 mod grpc;
 mod http;
@@ -17,11 +20,13 @@ mod publish;
 mod refresh;
 mod rpc;
 mod shared_poll;
+mod stream;
 mod subscribe;
 mod tls;
 
 use std::{
     collections::HashMap,
+    path::Path,
     sync::{Arc, Mutex, PoisonError},
     time::{Duration, Instant},
 };
@@ -31,10 +36,11 @@ use arc_swap::ArcSwap;
 use gyre_core::ports::{Answer, Caller, ConnectionHeaders, HookRefusal, RequestHeaders};
 use gyre_protocol::ClientError;
 use serde::Deserialize;
+use tokio::{sync::Semaphore, time::timeout};
 
 pub(crate) use self::http::HttpClient;
 use self::message::{Failure, Fields, GrpcCall, Question, Reply, Unusable};
-use self::tls::Version;
+use self::{cache_misses::CacheMisses, dial::Dialer, stream::StreamClients, tls::Version};
 pub use self::{
     http::CallError,
     tls::{ClientTls, ClientTlsError},
@@ -47,14 +53,21 @@ use crate::{
 
 /// Lines logged a second about calls that fail: a backend that is down fails all of them.
 const FAILURES_LOGGED_PER_SECOND: usize = 1;
+/// Calls of one target that are under way at the same time, unless `concurrency_limit` says otherwise. Further ones wait
+/// for their turn, within their own time.
+const CALLS_MAX: usize = 4096;
 
 /// Where and how a hook is called.
 #[derive(Clone, Debug)]
 pub struct Target {
     /// `endpoint`, with scheme `http` or `https`; over gRPC it says whether there is TLS, and has no path.
     pub endpoint: Uri,
+    /// `endpoint`, if it names the path of a unix socket; over gRPC only.
+    pub socket: Option<Arc<Path>>,
     /// `timeout`: from the first byte sent to the last one received.
     pub timeout: Duration,
+    /// `concurrency_limit`: calls under way at the same time, and open subscription streams; 0 for the default.
+    pub concurrency_limit: usize,
     /// `http.static_headers` or `grpc.static_metadata`.
     pub static_headers: HeaderMap,
     /// `http_headers`: headers of the client's request that are passed on.
@@ -146,8 +159,8 @@ pub(crate) fn system_client() -> Result<HttpClient, ClientTlsError> {
 /// A client with TLS of its own; with `http2_only` for gRPC.
 pub(crate) fn client_with(settings: &ClientTls, http2_only: bool) -> Result<HttpClient, ClientTlsError> {
     Ok(match http2_only {
-        true => HttpClient::http2(tls::configured(settings, Version::Http2)?),
-        false => HttpClient::new(tls::configured(settings, Version::Http1)?),
+        true => HttpClient::http2(tls::configured(settings, Version::Http2, Dialer::of(None))?),
+        false => HttpClient::new(tls::configured(settings, Version::Http1, Dialer::of(None))?),
     })
 }
 
@@ -161,6 +174,7 @@ struct Inner {
     metrics: HookMetrics,
     telemetry: Telemetry,
     failures_logged: RateLimit,
+    cache_misses: CacheMisses,
 }
 
 /// Targets that can be used.
@@ -180,6 +194,10 @@ struct Called {
     target: Target,
     client: HttpClient,
     record: Mutex<Record>,
+    /// One for each call that may be under way.
+    permits: Semaphore,
+    /// Over gRPC only.
+    streams: Option<StreamClients>,
 }
 
 /// How the last calls of a target ended.
@@ -219,8 +237,14 @@ impl Hooks {
         let client = system_client().map_err(|error| HookSetupError::new("", error))?;
         let table = ArcSwap::from_pointee(Table::new(targets, &client)?);
         let failures_logged = RateLimit::new(FAILURES_LOGGED_PER_SECOND, Instant::now());
-        let metrics = HookMetrics::default();
-        Ok(Self(Arc::new(Inner { client, table, metrics, telemetry, failures_logged })))
+        Ok(Self(Arc::new(Inner {
+            client,
+            table,
+            metrics: HookMetrics::default(),
+            telemetry,
+            failures_logged,
+            cache_misses: CacheMisses::default(),
+        })))
     }
 
     /// Prepares other targets.
@@ -243,6 +267,10 @@ impl Hooks {
         let mut states: Vec<_> = states.collect();
         states.sort_by(|a, b| a.0.cmp(&b.0));
         states
+    }
+
+    fn cache_misses(&self) -> &CacheMisses {
+        &self.0.cache_misses
     }
 
     /// What is counted of calls.
@@ -328,18 +356,28 @@ impl Table {
         let visible_metadata = distinct(targets.values().flat_map(|target| &target.grpc_metadata));
         let called = |(name, target): (Box<str>, Target)| {
             let unusable = |error| HookSetupError::new(&name, error);
+            let mut streams = None;
             let client = match (&target.protocol, &target.tls) {
                 (Protocol::Http { .. }, None) => client.clone(),
-                (Protocol::Http { .. }, Some(settings)) => {
-                    HttpClient::new(tls::configured(settings, Version::Http1).map_err(unusable)?)
-                }
+                (Protocol::Http { .. }, Some(settings)) => HttpClient::new(
+                    tls::configured(settings, Version::Http1, Dialer::tcp()).map_err(unusable)?,
+                ),
                 // Without TLS no authority is asked for anything.
                 (Protocol::Grpc { .. }, settings) => {
                     let settings = settings.clone().unwrap_or_else(ClientTls::trusting_nobody);
-                    HttpClient::http2(tls::configured(&settings, Version::Http2).map_err(unusable)?)
+                    let connector =
+                        tls::configured(&settings, Version::Http2, Dialer::of(target.socket.as_ref()))
+                            .map_err(unusable)?;
+                    streams = Some(StreamClients::new(connector.clone(), target.concurrency_limit));
+                    HttpClient::http2(connector)
                 }
             };
-            Ok((name, Arc::new(Called { target, client, record: Mutex::default() })))
+            let calls_max = match target.concurrency_limit {
+                0 => CALLS_MAX,
+                limit => limit.min(Semaphore::MAX_PERMITS),
+            };
+            let permits = Semaphore::new(calls_max);
+            Ok((name, Arc::new(Called { target, client, record: Mutex::default(), permits, streams })))
         };
         let targets = targets.into_iter().map(called).collect::<Result<_, HookSetupError>>()?;
         Ok(Self { targets, visible, visible_metadata })
@@ -366,7 +404,25 @@ impl Called {
         }
     }
 
+    /// Calls when it is its turn. Whoever waits for that waits no longer than a call may take.
     async fn call<H: Hook>(
+        &self,
+        caller: Option<&Caller>,
+        hook: &H,
+        trace: Option<&TraceContext>,
+    ) -> Result<H::Grant, Failure> {
+        let began = Instant::now();
+        // Never closed.
+        let permit = timeout(self.target.timeout, self.permits.acquire()).await;
+        let _permit = permit.map_err(|_| Unusable("too many calls are under way".into()))?;
+        let left = self.target.timeout.saturating_sub(began.elapsed());
+        match timeout(left, self.call_now(caller, hook, trace)).await {
+            Ok(answer) => answer,
+            Err(_) => Err(Unusable(CallError::TimedOut(self.target.timeout).to_string()).into()),
+        }
+    }
+
+    async fn call_now<H: Hook>(
         &self,
         caller: Option<&Caller>,
         hook: &H,

@@ -10,6 +10,7 @@ mod exposition;
 mod graphite;
 mod node;
 mod process;
+mod quic;
 
 use std::sync::Arc;
 
@@ -53,13 +54,20 @@ impl Metrics {
     }
 
     /// All figures of this moment. Asks every shard and waits for them.
-    pub async fn gather(&self, node: &Node, hooks: &Hooks, health: &Health) -> Exposition {
+    pub async fn gather(
+        &self,
+        node: &Node,
+        hooks: &Hooks,
+        health: &Health,
+        quic: &gyre_transport::quic::Statistics,
+    ) -> Exposition {
         let mut exposition = Exposition::default();
         node::add(&mut exposition, node, self.options, &self.windows).await;
         self.api.add(&mut exposition, self.options.with_summaries);
         hooks.metrics().add(&mut exposition, self.options.with_summaries);
         self.http.add(&mut exposition);
         health.add(&mut exposition);
+        quic::add(&mut exposition, &quic.counts());
         process::add(&mut exposition);
         exposition
     }
