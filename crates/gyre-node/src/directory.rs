@@ -17,6 +17,7 @@ use hashbrown::{HashMap, hash_map::Entry};
 
 use crate::{
     mailbox::Mailbox,
+    tally::{EventKind, NodeCounters, Striped},
     trace::{ChannelTaps, Tap},
 };
 
@@ -32,6 +33,7 @@ pub struct Directory {
     stripes: Box<[Mutex<Stripe>]>,
     hasher: foldhash::fast::RandomState,
     mailboxes: Box<[Arc<Mailbox>]>,
+    tally: Arc<Striped<NodeCounters>>,
     taps: ChannelTaps,
 }
 
@@ -43,6 +45,7 @@ impl Directory {
             stripes: (0..STRIPES).map(|_| Mutex::default()).collect(),
             hasher: foldhash::fast::RandomState::default(),
             mailboxes: (0..shards).map(|_| Arc::default()).collect(),
+            tally: Arc::default(),
             taps: ChannelTaps::default(),
         }
     }
@@ -52,9 +55,18 @@ impl Directory {
         &self.mailboxes
     }
 
-    /// From now on, events of the channel reach the shard.
-    pub(crate) fn add_interest(&self, channel: &ChannelName, shard: usize) {
-        *self.stripe(channel).entry(channel.clone()).or_default() |= 1 << shard;
+    /// Where the node counts.
+    pub(crate) fn tally(&self) -> &Arc<Striped<NodeCounters>> {
+        &self.tally
+    }
+
+    /// From now on, events of the channel reach the shard. True if none was interested before.
+    pub(crate) fn add_interest(&self, channel: &ChannelName, shard: usize) -> bool {
+        let mut stripe = self.stripe(channel);
+        let shards = stripe.entry(channel.clone()).or_default();
+        let is_first = *shards == 0;
+        *shards |= 1 << shard;
+        is_first
     }
 
     /// Events of the channel no longer concern the shard. True if none is interested any more, and nobody looks on.
@@ -109,6 +121,9 @@ impl Directory {
 
 impl EventSink for Directory {
     fn deliver(&self, channel: &ChannelName, event: ChannelEvent) {
+        if let Some(kind) = EventKind::of(&event) {
+            self.tally.count(|counters| counters.received[kind as usize] += 1);
+        }
         // The stripe stays locked, so that two events of one channel reach every mailbox in the same order.
         let stripe = self.stripe(channel);
         if !self.taps.is_empty() {

@@ -19,12 +19,13 @@ use gyre_core::{
         Attached, Effect, EffectId, Outcome, Output, StreamPart, StreamRead, SubscribeEffect, Subscribed,
     },
 };
-use gyre_protocol::{Disconnect, StreamPosition};
+use gyre_protocol::{Disconnect, PushBody, StreamPosition};
 
 use crate::{
     node::Ports,
     ops::{DisconnectRequest, Target},
-    shard::{ConnectionId, ShardState},
+    shard::{ConnectionId, Inflight, ShardState},
+    tally::Action,
 };
 
 impl ShardState {
@@ -36,16 +37,27 @@ impl ShardState {
         loop {
             let Some(connection) = self.connections.at_mut(slot) else { return Ok(()) };
             let Some(output) = connection.session.poll_output() else { return Ok(()) };
-            self.counters.observe(&output);
             if !self.taps.is_empty() {
                 self.taps.output(&connection.session, connection.transport, &output);
             }
+            let (kind, answered) = (connection.kind(), connection.take_answered(&output));
+            self.connections.frame_kind = self.counters.observe(&output, kind);
+            if let Some(Inflight { command, since, .. }) = answered {
+                self.counters.answered(command, now.instant.saturating_duration_since(since));
+            }
+            // A unidirectional connect is answered with a push.
+            if matches!(&output, Output::Push(push) if matches!(push.body, PushBody::Connect(_))) {
+                self.answering.is_done = true;
+            }
             match output {
-                Output::Reply(reply) => self.send(slot, |form| form.reply(&reply).ok()),
+                Output::Reply(reply) => {
+                    self.answering.note(reply.id);
+                    self.send(slot, |form| form.reply(&reply).ok());
+                }
                 Output::Push(push) => self.send(slot, |form| form.push(&push).ok()),
                 Output::Ping => self.send(slot, |form| Some(form.ping())),
                 Output::Finish => self.refuse(slot),
-                Output::Refused { .. } => {}
+                Output::Refused { .. } | Output::Pong(_) => {}
                 Output::Activate { channel, activation } => self.activate(slot, channel, activation),
                 Output::Effect(id, effect) => {
                     if let Some(outcome) = self.execute(slot, id, effect, now) {
@@ -233,7 +245,12 @@ impl ShardState {
             connection.places.push(place);
         }
         if joined == Joined::First {
-            self.node.directory.add_interest(&channel, self.index);
+            if self.node.directory.add_interest(&channel, self.index) {
+                self.counters.act(match self.map_storage(&channel) {
+                    Some(_) => Action::MapBrokerSubscribe,
+                    None => Action::BrokerSubscribe,
+                });
+            }
             self.note_state(&channel);
         }
         self.hub.channel_id(place)
@@ -256,10 +273,16 @@ impl ShardState {
         self.note_state(&channel);
         let is_polled = self.close_polled(&channel);
         if is_last && !is_polled {
-            let ports = &self.node.ports;
+            let ports = self.node.ports.clone();
             let unsubscribed = match self.map_storage(&channel) {
-                Some(_) => ports.maps.unsubscribe(&channel),
-                None => ports.broker.unsubscribe(&channel),
+                Some(_) => {
+                    self.counters.act(Action::MapBrokerUnsubscribe);
+                    ports.maps.unsubscribe(&channel)
+                }
+                None => {
+                    self.counters.act(Action::BrokerUnsubscribe);
+                    ports.broker.unsubscribe(&channel)
+                }
             };
             self.forget("unsubscribe from the engine", unsubscribed);
         }

@@ -6,6 +6,7 @@
 //! engines fill the ports of `gyre-core`.
 
 mod clock;
+mod counted;
 mod departures;
 mod directory;
 mod driver;
@@ -14,6 +15,7 @@ mod driver_map;
 mod driver_poll;
 mod driver_stream;
 mod events;
+mod histogram;
 mod mailbox;
 mod node;
 pub mod ops;
@@ -22,16 +24,20 @@ mod retry;
 mod sessions;
 mod shard;
 mod states;
+mod tally;
 mod trace;
 mod users;
 
 pub use clock::now;
 pub use directory::Directory;
+pub use histogram::{DURATION_BOUNDS, Histogram, SIZE_BOUNDS};
 pub use node::{Node, NodeInfo, Ports};
 pub use polls::CONCURRENCY as POLL_CONCURRENCY;
 pub use sessions::Received;
 pub use shard::{
-    Commands, ConnectionId, ConnectionOptions, Counters, Fed, Flushed, Link, LocalShard, OpeningRequest,
-    PingTimes, Queue, Setup, ShardSnapshot, SimulatedShard, TransportKind, run_shards,
+    Broadcasts, ClientKind, Commands, ConnectionId, ConnectionOptions, Counters, Fed, Flushed, FrameKind,
+    HttpVersion, Link, LocalShard, OpeningRequest, PingTimes, Queue, Setup, ShardSnapshot, SimulatedShard,
+    Traffic, TrafficTable, TransportKind, run_shards,
 };
+pub use tally::{Action, EventKind, NodeCounters, Striped};
 pub use trace::{Activity, TRACE_EVENTS_MAX, TRACES_MAX, Trace, TraceError, TraceEvent, TraceSubject};

@@ -8,6 +8,7 @@ use std::{
     mem,
     sync::{Mutex, MutexGuard, PoisonError},
     task::{Context, Poll, Waker},
+    time::Instant,
 };
 
 use gyre_core::{channel::ChannelName, ports::ChannelEvent};
@@ -40,6 +41,8 @@ struct Inner {
     queue: VecDeque<Message>,
     lost: HashSet<ChannelName>,
     waker: Option<Waker>,
+    /// When the oldest event came that waits.
+    since: Option<Instant>,
 }
 
 impl std::fmt::Debug for Mailbox {
@@ -53,6 +56,10 @@ impl Mailbox {
     pub(crate) fn deliver(&self, channel: ChannelName, event: ChannelEvent) {
         let waker = {
             let mut inner = self.lock();
+            // Once for each batch: an event that finds others waiting reads no clock.
+            if inner.since.is_none() {
+                inner.since = Some(Instant::now());
+            }
             if inner.queue.len() < EVENTS_MAX {
                 inner.queue.push_back(Message::Event(channel, event));
             } else {
@@ -79,7 +86,12 @@ impl Mailbox {
 
     /// Moves what has come into `batch` (which must be empty), oldest first. Channels that lost events follow as
     /// [`ChannelEvent::Lost`].
-    pub(crate) fn poll_drain(&self, cx: &mut Context<'_>, batch: &mut VecDeque<Message>) -> Poll<()> {
+    /// Tells when the oldest event came, if there are events.
+    pub(crate) fn poll_drain(
+        &self,
+        cx: &mut Context<'_>,
+        batch: &mut VecDeque<Message>,
+    ) -> Poll<Option<Instant>> {
         let mut inner = self.lock();
         if inner.queue.is_empty() && inner.lost.is_empty() {
             if !inner.waker.as_ref().is_some_and(|waker| waker.will_wake(cx.waker())) {
@@ -91,7 +103,7 @@ impl Mailbox {
         for channel in inner.lost.drain() {
             batch.push_back(Message::Event(channel, ChannelEvent::Lost));
         }
-        Poll::Ready(())
+        Poll::Ready(inner.since.take())
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {

@@ -1,8 +1,11 @@
 //! What all shards and operations of a node share.
 
 use std::{
-    sync::{Arc, atomic::AtomicUsize},
-    time::Instant,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, AtomicUsize, Ordering},
+    },
+    time::{Duration, Instant},
 };
 
 use arc_swap::ArcSwap;
@@ -16,8 +19,8 @@ use gyre_core::{
 use tokio::sync::oneshot;
 
 use crate::{
-    departures::Departures, directory::Directory, polls::Polls, sessions::Sessions, shard::ShardState,
-    states::States, users::Users,
+    counted::Counted, departures::Departures, directory::Directory, polls::Polls, sessions::Sessions,
+    shard::ShardState, states::States, tally::NodeCounters, users::Users,
 };
 
 /// The ports a node works with.
@@ -73,6 +76,8 @@ pub struct Node {
     pub(crate) control: tokio::runtime::Handle,
     rules: ArcSwap<Rules>,
     started: Instant,
+    /// When each shard last turned, in milliseconds since the start. Written by that shard alone, once a second.
+    heartbeats: Box<[AtomicU64]>,
 }
 
 impl std::fmt::Debug for Node {
@@ -94,7 +99,15 @@ impl Node {
             0 => crate::POLL_CONCURRENCY,
             concurrency => concurrency,
         };
+        let tally = directory.tally();
+        let ports = Ports {
+            broker: Counted::new(ports.broker, tally),
+            maps: Counted::new(ports.maps, tally),
+            presence: Counted::new(ports.presence, tally),
+            ..ports
+        };
         let polls = Arc::new(Polls::new(ports.polls.clone(), directory.clone(), concurrency));
+        let heartbeats = directory.mailboxes().iter().map(|_| AtomicU64::new(0)).collect();
         let states = States::new(ports.events.clone(), directory.clone());
         let departures = Arc::new(Departures::new(ports.events.clone()));
         Arc::new(Self {
@@ -111,6 +124,7 @@ impl Node {
             control,
             rules: ArcSwap::from_pointee(rules),
             started: Instant::now(),
+            heartbeats,
         })
     }
 
@@ -129,6 +143,26 @@ impl Node {
         }
     }
 
+    /// What the node has counted beside its shards.
+    pub fn counters(&self) -> NodeCounters {
+        let mut sum = NodeCounters::default();
+        self.directory.tally().for_each(|stripe| sum.merge(stripe));
+        sum
+    }
+
+    /// A shard turns.
+    pub(crate) fn beat(&self, shard: usize) {
+        let since_start = u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX);
+        self.heartbeats[shard].store(since_start, Ordering::Relaxed);
+    }
+
+    /// How long a shard has not turned: about a second at most, unless it is stuck or the machine has no time for it. Of a
+    /// shard that has not begun yet, the time since the node was made.
+    pub fn heartbeat_age(&self, shard: usize) -> Duration {
+        let last = self.heartbeats.get(shard).map_or(0, |last| last.load(Ordering::Relaxed));
+        self.started.elapsed().saturating_sub(Duration::from_millis(last))
+    }
+
     /// Tells the application what it has not been told yet of channels and connections, and returns when it has
     /// answered. For a node that ends; the caller bounds the time.
     pub async fn settle_events(&self) {
@@ -144,6 +178,11 @@ impl Node {
     /// Distinct users connected to this node.
     pub fn user_count(&self) -> usize {
         self.users.count()
+    }
+
+    /// How many channels are polled for shared polls, and how many keys in all of them.
+    pub fn polled(&self) -> (usize, usize) {
+        self.polls.counts()
     }
 
     /// Number of shards.

@@ -122,6 +122,13 @@ impl Polls {
         epoch
     }
 
+    /// How many channels are polled, and how many keys in all of them.
+    pub(crate) fn counts(&self) -> (usize, usize) {
+        let channels: Vec<_> = lock(&self.channels).values().cloned().collect();
+        let keys = channels.iter().map(|channel| lock(&channel.state).keys.len()).sum();
+        (channels.len(), keys)
+    }
+
     /// A shard has no subscriber of the channel any more.
     pub(crate) fn left(&self, name: &ChannelName) {
         if let Some(channel) = self.find(name) {

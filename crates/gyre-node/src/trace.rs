@@ -327,7 +327,7 @@ impl UserTaps {
                 Activity::Unsubscribed { channel: channel.clone() }
             }
             Output::Refused { command, code } => Activity::Refused { command: *command, code: *code },
-            Output::Reply(_) | Output::Ping | Output::Effect(..) | Output::Finish => return,
+            Output::Reply(_) | Output::Ping | Output::Pong(_) | Output::Effect(..) | Output::Finish => return,
         };
         self.tell(session, transport, || activity);
     }

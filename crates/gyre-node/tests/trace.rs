@@ -58,6 +58,8 @@ impl World {
             hooks: Arc::new(NoApplication),
             map_hooks: Arc::new(NoApplication),
             polls: Arc::new(NoApplication),
+            streams: Arc::new(NoApplication),
+            events: Arc::new(NoApplication),
         };
         let options = ChannelOptions {
             join_leave: true,
@@ -115,7 +117,7 @@ impl World {
             form,
             announces_disconnect: false,
             pings: Pings::Transport,
-            opening: OpeningRequest { user: Some(user.into()), headers: None },
+            opening: OpeningRequest { user: Some(user.into()), ..OpeningRequest::default() },
         };
         let id = self.shard.local().open(options, Box::new(Silent));
         self.command(id, r#"{"id":1,"connect":{}}"#);

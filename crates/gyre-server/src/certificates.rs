@@ -50,6 +50,12 @@ impl Certificates {
         Some(external.tls.resolver().clone())
     }
 
+    /// Where each certificate is, by the key of its TLS object.
+    pub fn resolvers(&self) -> Vec<(String, Arc<CertificateResolver>)> {
+        let name = |watched: &Watched| watched.options().source.path.to_string();
+        self.0.iter().map(|watched| (name(watched), watched.tls.resolver().clone())).collect()
+    }
+
     /// Checks what a configuration that was read again has in their place; nothing is changed yet.
     ///
     /// # Errors

@@ -289,7 +289,8 @@ pub(crate) fn listen(
         }
     }
     if let Some(grpc) = &listeners.grpc_api {
-        let api = GrpcApi::new(shard.node().clone(), grpc.settings.clone(), routes.api_metrics.clone());
+        let (node, settings) = (shard.node().clone(), grpc.settings.clone());
+        let api = GrpcApi::new(node, settings, routes.api_metrics.clone(), routes.telemetry.clone());
         let service = Rc::new(api);
         for listener in sockets.grpc_api {
             spawn_listener(&mut serving, listener, &grpc.front, &service, shutdown)?;

@@ -15,7 +15,7 @@ use gyre_core::{
     session::Pings,
 };
 use gyre_h3::RequestHead;
-use gyre_node::{ConnectionOptions, LocalShard, OpeningRequest, TransportKind};
+use gyre_node::{ConnectionOptions, HttpVersion, LocalShard, OpeningRequest, TransportKind};
 use gyre_protocol::codec::Encoding;
 use gyre_transport::{
     http::{ConnectionEvent, OriginPolicy, Peer, Policy, Request, Response, Service, full, status},
@@ -28,10 +28,13 @@ use crate::{
     admin::Admin,
     api::{Endpoint, GrpcApi, HttpApi},
     config::Resolved,
+    debug,
+    health::{Health, Report},
     hooks::Hooks,
-    metrics::{self, ApiMetrics},
+    metrics::{self, ApiMetrics, Metrics},
     rate::RateLimit,
     swagger::Swagger,
+    telemetry::Telemetry,
 };
 
 /// What is served where; shared by all shards.
@@ -71,6 +74,14 @@ pub struct Routes {
     pub connection_rate: RateLimit,
     /// Counts of the API.
     pub api_metrics: Arc<ApiMetrics>,
+    /// Everything that counts.
+    pub metrics: Arc<Metrics>,
+    /// Whether the server should be sent clients.
+    pub health_state: Arc<Health>,
+    /// `debug.handler_prefix`, if enabled.
+    pub debug: Option<Box<str>>,
+    /// Traces.
+    pub telemetry: Telemetry,
     /// Counts of HTTP/3.
     pub quic: Arc<quic::Statistics>,
     /// Further endpoints: the development mode's.
@@ -198,15 +209,23 @@ impl Router {
             if is(&routes.health) {
                 return json("{}", "application/json");
             }
+            if let Some(rest) = routes.health.as_deref().and_then(|prefix| path.strip_prefix(prefix)) {
+                let node = self.shard.node();
+                match rest {
+                    "/live" => return report(&routes.health_state.live(node)),
+                    "/ready" => return report(&routes.health_state.ready(node, &routes.hooks)),
+                    _ => {}
+                }
+            }
             if is(&routes.prometheus) {
-                let text = metrics::render(
-                    self.shard.node(),
-                    &routes.api_metrics,
-                    routes.hooks.metrics(),
-                    &routes.quic,
-                )
-                .await;
-                return json(text, "application/openmetrics-text; version=1.0.0; charset=utf-8");
+                let (node, health) = (self.shard.node(), &routes.health_state);
+                let exposition = routes.metrics.gather(node, &routes.hooks, health, &routes.quic).await;
+                return json(exposition.to_text(), metrics::CONTENT_TYPE);
+            }
+            if let Some(prefix) = &routes.debug
+                && let Some(response) = debug::answer(&request, prefix).await
+            {
+                return response;
             }
         }
         if self.scope.admin
@@ -219,7 +238,10 @@ impl Router {
             && let Some(api) = &routes.api
             && let Some(endpoint) = Endpoint::of_path(path, &api.prefix)
         {
-            return api.served.call(endpoint, request).await;
+            let (name, headers) = (format!("{} {path}", request.method()), request.headers().clone());
+            let answer = api.served.call(endpoint, request);
+            let status = |response: &Response| response.status().as_u16();
+            return routes.telemetry.serve("http", name, &headers, answer, status).await;
         }
         if self.scope.admin
             && let Some(admin) = &routes.admin
@@ -238,7 +260,7 @@ impl Router {
         if !self.admits_connection() {
             return status(StatusCode::SERVICE_UNAVAILABLE, "");
         }
-        let opening = self.opening(request.headers());
+        let opening = self.opening(request.headers(), version(&request));
         serve(request, opening)
     }
 
@@ -247,7 +269,8 @@ impl Router {
         if !streaming::is_preflight(request.method()) && !self.admits_connection() {
             return status(StatusCode::SERVICE_UNAVAILABLE, "");
         }
-        let (headers, opening) = (request.headers().clone(), self.opening(request.headers()));
+        let (headers, opening) =
+            (request.headers().clone(), self.opening(request.headers(), version(&request)));
         let mut response = streaming::serve(request, &self.shard, settings, opening).await;
         self.routes.origins.add_cors(&headers, response.headers_mut());
         response
@@ -274,10 +297,11 @@ impl Router {
     }
 
     /// What a request that opens a connection says of it: the user a trusted header names, and what hooks may see.
-    fn opening(&self, headers: &HeaderMap) -> OpeningRequest {
+    fn opening(&self, headers: &HeaderMap, version: HttpVersion) -> OpeningRequest {
         let name = self.routes.user_header.load();
         let user = name.as_deref().and_then(|name| headers.get(name)?.to_str().ok());
         OpeningRequest {
+            version,
             user: user.filter(|user| !user.is_empty()).map(Into::into),
             headers: self.routes.hooks.visible(headers),
         }
@@ -348,7 +372,7 @@ impl Router {
             form,
             announces_disconnect: true,
             pings: Pings::Protocol,
-            opening: self.opening(&headers),
+            opening: self.opening(&headers, HttpVersion::Http3),
         };
         Ok(webtransport::Options {
             shard: self.shard.clone(),
@@ -371,15 +395,29 @@ impl Router {
     }
 }
 
+impl Router {
+    /// Answers a request, and counts it where that is configured.
+    async fn counted(self: &Rc<Self>, request: Request) -> Response {
+        if !self.routes.metrics.options.counts_requests {
+            return self.route(request).await;
+        }
+        let (method, path) = (request.method().clone(), request.uri().path().to_owned());
+        let response = self.route(request).await;
+        // What no endpoint has is one route: a client may ask for anything.
+        let route = if self.has_endpoint(&path) { &path } else { "other" };
+        self.routes.metrics.http.request(route, &method, response.status().as_u16());
+        response
+    }
+}
+
 impl Service for Router {
     fn call(self: Rc<Self>, request: Request) -> Pin<Box<dyn Future<Output = Response>>> {
         Box::pin(async move {
-            let policy = &self.routes.policy;
             let mut request = request;
             let peer = self.identify(&mut request);
-            let mut response = self.route(request).await;
+            let mut response = self.counted(request).await;
             if let Some(peer) = peer {
-                policy.add_transport_security(peer, response.headers_mut());
+                self.routes.policy.add_transport_security(peer, response.headers_mut());
             }
             response
         })
@@ -428,7 +466,11 @@ impl Service for UniGrpc {
             // Who trusts a header for the user has a proxy that sets it, and that is one for HTTP.
             let admit = |metadata: &HeaderMap| {
                 let headers = self.router.routes.hooks.visible_metadata(metadata);
-                self.router.admits_connection().then_some(OpeningRequest { user: None, headers })
+                self.router.admits_connection().then_some(OpeningRequest {
+                    version: HttpVersion::Http2,
+                    user: None,
+                    headers,
+                })
             };
             grpc::serve(request, &self.router.shard, &self.settings, admit).await
         })
@@ -440,6 +482,25 @@ impl Service for GrpcApi {
     fn call(self: Rc<Self>, request: Request) -> Pin<Box<dyn Future<Output = Response>>> {
         Box::pin(async move { GrpcApi::call(&self, request).await })
     }
+}
+
+fn version(request: &Request) -> HttpVersion {
+    match request.version() {
+        ::http::Version::HTTP_2 => HttpVersion::Http2,
+        ::http::Version::HTTP_3 => HttpVersion::Http3,
+        _ => HttpVersion::Http1,
+    }
+}
+
+/// 200, or 503 where something is wrong.
+fn report(report: &Report) -> Response {
+    let body = serde_json::to_vec(report).unwrap_or_default();
+    let mut response = json(body, "application/json");
+    if !report.is_ok() {
+        *response.status_mut() = StatusCode::SERVICE_UNAVAILABLE;
+    }
+    response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response
 }
 
 /// The fields of a request head that are valid HTTP header fields.

@@ -19,7 +19,11 @@ use gyre_transport::{
     websocket,
 };
 use serde_json::Value;
-use tokio::{runtime::Runtime, sync::watch};
+use tokio::{
+    runtime::{Handle, Runtime},
+    sync::watch,
+    time::timeout,
+};
 
 use crate::{
     acme::{Acme, AcmeError},
@@ -28,12 +32,14 @@ use crate::{
     auth::{KeyError, TokenAuthenticator, TokenVerifier, TrackKeys, Verifiers},
     certificates::Certificates,
     config::Resolved,
+    health::Health,
     hooks::{HookSetupError, Hooks},
     listeners::{Listeners, listen},
-    metrics::ApiMetrics,
+    metrics::{Graphite, Metrics},
     rate::RateLimit,
     routes::{Extra, Prefixed, Routes, WebTransportSettings},
     swagger::Swagger,
+    telemetry::{Telemetry, TelemetryOptions},
 };
 
 /// How long presence entries live after their last renewal.
@@ -43,10 +49,15 @@ const SWEEP_INTERVAL: Duration = Duration::from_secs(1);
 /// How long a server that ends goes on telling the application what has ended with it.
 const TELLING_TIME: Duration = Duration::from_secs(3);
 
+/// How long the end of the process waits for traces to be exported.
+const FLUSH_TIMEOUT: Duration = Duration::from_secs(3);
+
 /// A server that runs.
 pub struct Server {
     /// The node, for operations from outside.
     pub node: Arc<Node>,
+    health: Arc<Health>,
+    telemetry: Telemetry,
     authenticator: Arc<TokenAuthenticator>,
     hooks: Hooks,
     admin: Option<Arc<Admin>>,
@@ -55,7 +66,7 @@ pub struct Server {
     stop: watch::Sender<bool>,
     threads: Vec<thread::JoinHandle<()>>,
     shutdown_timeout: Duration,
-    control: tokio::runtime::Handle,
+    control: Handle,
 }
 
 /// What the development mode adds.
@@ -90,6 +101,9 @@ pub enum StartError {
     /// Hooks cannot be called over TLS.
     #[error("{0}")]
     Hooks(#[from] HookSetupError),
+    /// Traces cannot be exported.
+    #[error("opentelemetry: {0}")]
+    Telemetry(String),
     /// The system refuses something else.
     #[error("cannot start: {0}")]
     Io(#[from] io::Error),
@@ -122,7 +136,8 @@ pub fn start(resolved: &Resolved, additions: Additions, control: &Runtime) -> Re
     let listeners = Listeners::new(resolved, additions.accepts_both, acme.as_ref(), shards)?;
     let directory = Arc::new(Directory::new(shards));
     let engine = Arc::new(MemoryEngine::new(directory.clone(), Arc::new(Instant::now), PRESENCE_TTL));
-    let hooks = Hooks::new(resolved.hooks.clone())?;
+    let telemetry = telemetry(resolved, control)?;
+    let hooks = Hooks::traced(resolved.hooks.clone(), telemetry.clone())?;
     let ports = Ports {
         broker: engine.clone(),
         maps: engine.clone(),
@@ -138,12 +153,18 @@ pub fn start(resolved: &Resolved, additions: Additions, control: &Runtime) -> Re
     let node = Node::new(info, resolved.rules.clone(), ports, directory, control.handle().clone());
     control.spawn(sweep(engine));
 
-    let routes = Arc::new(routes(resolved, &node, hooks.clone(), additions.extra));
+    let certificates = Arc::new(listeners.certificates(resolved));
+    control.spawn(certificates.clone().watch());
+    let health = Arc::new(Health::new(certificates.resolvers()));
+    let seeing = Seeing { health: health.clone(), telemetry: telemetry.clone() };
+    let routes = Arc::new(routes(resolved, &node, hooks.clone(), seeing, additions.extra));
+    if let Some(options) = resolved.operation.graphite.clone() {
+        let graphite = Graphite::new(options, &node.info.name);
+        control.spawn(send_metrics(graphite, routes.clone(), node.clone()));
+    }
     let admin = routes.admin.clone();
     let (stop, shutdown) = watch::channel(false);
     let h3 = Arc::new(h3_config(resolved));
-    let certificates = Arc::new(listeners.certificates(resolved));
-    control.spawn(certificates.clone().watch());
     let listeners = Arc::new(listeners);
     let served = routes.clone();
     let timeout = resolved.shutdown_timeout;
@@ -159,6 +180,8 @@ pub fn start(resolved: &Resolved, additions: Additions, control: &Runtime) -> Re
     }
     Ok(Server {
         node,
+        health,
+        telemetry,
         authenticator,
         hooks,
         admin,
@@ -202,16 +225,20 @@ impl Server {
 
     /// Stops accepting, tells every client (3001) and waits for them to leave. False if some did not in time.
     pub fn stop(self) -> bool {
+        self.health.begin_draining();
         self.stop.send_replace(true);
         let deadline = Instant::now() + self.shutdown_timeout;
         let is_clean = self.threads.into_iter().all(|thread| thread.join().is_ok());
+        let is_in_time = Instant::now() < deadline;
         let told = self
             .control
             .block_on(async { tokio::time::timeout(TELLING_TIME, self.node.settle_events()).await });
         if told.is_err() {
             tracing::warn!("the application could not be told of everything that has ended");
         }
-        is_clean && Instant::now() < deadline
+        // Whatever the collector does, the process ends.
+        drop(self.control.block_on(async { timeout(FLUSH_TIMEOUT, self.telemetry.flush()).await }));
+        is_clean && is_in_time
     }
 }
 
@@ -224,7 +251,10 @@ async fn serve_shard(
     timeout: Duration,
 ) {
     let mut serving = match listen(&shard, &listeners, &routes, &h3, &shutdown) {
-        Ok(serving) => serving,
+        Ok(serving) => {
+            routes.health_state.shard_listens();
+            serving
+        }
         Err(error) => {
             tracing::error!(%error, shard = shard.index(), "cannot listen");
             return;
@@ -252,8 +282,36 @@ fn node_info(resolved: &Resolved) -> NodeInfo {
     }
 }
 
-fn routes(resolved: &Resolved, node: &Arc<Node>, hooks: Hooks, extra: Option<Arc<dyn Extra>>) -> Routes {
-    let api_metrics = Arc::<ApiMetrics>::default();
+/// What shows the server from outside.
+struct Seeing {
+    health: Arc<Health>,
+    telemetry: Telemetry,
+}
+
+/// Traces, if they are enabled and the environment does not say otherwise.
+fn telemetry(resolved: &Resolved, control: &Runtime) -> Result<Telemetry, StartError> {
+    let Some(traces) = resolved.operation.traces else { return Ok(Telemetry::default()) };
+    let options = TelemetryOptions::from_environment(traces.api, |name| std::env::var(name).ok());
+    match options.map_err(StartError::Telemetry)? {
+        None => Ok(Telemetry::default()),
+        Some(options) => Telemetry::start(options, control.handle())
+            .map_err(|error| StartError::Telemetry(error.to_string())),
+    }
+}
+
+async fn send_metrics(graphite: Graphite, routes: Arc<Routes>, node: Arc<Node>) {
+    graphite.run(|| routes.metrics.gather(&node, &routes.hooks, &routes.health_state, &routes.quic)).await;
+}
+
+fn routes(
+    resolved: &Resolved,
+    node: &Arc<Node>,
+    hooks: Hooks,
+    seeing: Seeing,
+    extra: Option<Arc<dyn Extra>>,
+) -> Routes {
+    let metrics = Arc::new(Metrics::new(resolved.operation.metrics));
+    let api_metrics = metrics.api.clone();
     let quic = Arc::<quic::Statistics>::default();
     let quic_shown = resolved.server.http3.then(|| quic.clone());
     let api = &resolved.api;
@@ -310,6 +368,10 @@ fn routes(resolved: &Resolved, node: &Arc<Node>, hooks: Hooks, extra: Option<Arc
         hooks,
         connection_rate: RateLimit::new(resolved.rules.limits.connection_rate_limit, Instant::now()),
         api_metrics,
+        metrics,
+        health_state: seeing.health,
+        debug: resolved.operation.debug.clone(),
+        telemetry: seeing.telemetry,
         quic,
         extra,
     }

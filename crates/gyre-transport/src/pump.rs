@@ -23,8 +23,9 @@ pub(crate) enum Pumped {
 pub(crate) fn pump_frame(shard: &LocalShard, id: ConnectionId, encoding: Encoding, frame: &[u8]) -> Pumped {
     let mut commands = encoding.split_frame(frame);
     while let Some(command) = commands.next() {
-        match command.and_then(|bytes| encoding.decode_command(bytes)) {
-            Ok(command) => match shard.command(id, command) {
+        let decoded = command.and_then(|bytes| Ok((encoding.decode_command(bytes)?, bytes.len())));
+        match decoded {
+            Ok((command, bytes)) => match shard.command_of_size(id, command, bytes) {
                 Fed::Open => {}
                 Fed::Over => return Pumped::Over,
                 Fed::Busy => return Pumped::Busy(commands.rest().len()),
@@ -49,7 +50,7 @@ pub(crate) fn pump_stream(
             Err(error) => return undecodable(shard, id, &error),
         };
         match encoding.decode_command(&command) {
-            Ok(command) => match shard.command(id, command) {
+            Ok(decoded) => match shard.command_of_size(id, decoded, command.len()) {
                 Fed::Open => {}
                 Fed::Over => return Pumped::Over,
                 Fed::Busy => return Pumped::Busy(0),

@@ -68,6 +68,11 @@ impl CertificateResolver {
         self.default.store(Some(certified_key(certificates, key)?));
         Ok(())
     }
+
+    /// The certificate that is shown where none is named for a host, as DER.
+    pub fn leaf(&self) -> Option<CertificateDer<'static>> {
+        Some(self.default.load().as_ref()?.cert.first()?.clone().into_owned())
+    }
 }
 
 impl ResolvesServerCert for CertificateResolver {

@@ -184,6 +184,8 @@ pub enum Admission {
     Send,
     /// The subscriber has it already, or must not have it.
     Skip,
+    /// The subscriber's filter keeps it back.
+    Filter,
     /// Kept for later.
     Buffer,
     /// Something before it is missing.
@@ -196,6 +198,8 @@ pub trait Outbox {
     fn form(&self, slot: Slot) -> WireForm;
     /// Appends a ready frame.
     fn send(&mut self, slot: Slot, frame: &Bytes);
+    /// A filter kept a publication back; for those who count.
+    fn filtered(&mut self) {}
     /// The subscriber missed something in this channel.
     fn lost(&mut self, slot: Slot, channel: &ChannelName);
     /// The message cannot be carried by the connection's encoding.
@@ -360,7 +364,7 @@ impl Channel {
             match subscriber.offer(&self.name, &mut fanout, outbox) {
                 Admission::Send => received = fanout.publication().cloned(),
                 Admission::Gap => return,
-                Admission::Skip | Admission::Buffer => {}
+                Admission::Skip | Admission::Filter | Admission::Buffer => {}
             }
         }
         if !has_delta {
@@ -419,7 +423,7 @@ impl Filtered {
             None => Admission::Send,
         };
         match admission {
-            Admission::Send if !self.filter.matches(&publication.tags) => Admission::Skip,
+            Admission::Send if !self.filter.matches(&publication.tags) => Admission::Filter,
             admission => admission,
         }
     }
@@ -480,6 +484,7 @@ impl Subscriber {
                     }
                 }
             }
+            Admission::Filter => outbox.filtered(),
             Admission::Skip | Admission::Buffer => {}
             Admission::Gap => outbox.lost(self.slot, channel),
         }

@@ -435,6 +435,8 @@ pub enum Output {
         /// Code of the error.
         code: u32,
     },
+    /// A ping was answered after that time; for those who count.
+    Pong(std::time::Duration),
     /// Nothing more will come: let the peer read what was sent, then end the connection.
     Finish,
 }
@@ -458,6 +460,22 @@ pub enum CommandKind {
 }
 
 impl CommandKind {
+    /// All of them, in the order of their numbers.
+    pub const ALL: [Self; 12] = [
+        Self::Connect,
+        Self::Subscribe,
+        Self::Unsubscribe,
+        Self::Publish,
+        Self::Presence,
+        Self::PresenceStats,
+        Self::History,
+        Self::Rpc,
+        Self::Send,
+        Self::Refresh,
+        Self::SubRefresh,
+        Self::Ping,
+    ];
+
     /// The kind of a request.
     pub fn of(request: &Request<'_>) -> Self {
         match request {

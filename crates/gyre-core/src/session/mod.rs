@@ -409,7 +409,11 @@ impl Session {
                 | Effect::Untrack { .. }
                 | Effect::EndStream { .. },
             ) => true,
-            Output::Effect(..) | Output::Ping | Output::Activate { .. } | Output::Finish => false,
+            Output::Effect(..)
+            | Output::Ping
+            | Output::Pong(_)
+            | Output::Activate { .. }
+            | Output::Finish => false,
         });
         for (channel, subscription) in subscriptions.into_iter() {
             self.give_back(channel, subscription);

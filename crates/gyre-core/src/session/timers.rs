@@ -136,11 +136,12 @@ impl Session {
     ///
     /// # Errors
     /// 3501 if no ping is out: before the first one, or answered already.
-    pub(super) fn pong(&mut self, _cx: &Context<'_>) -> Result<(), Disconnect> {
-        match self.live_mut().and_then(|live| live.timers.pong_by.take()) {
-            Some(_) => Ok(()),
-            None => Err(Disconnect::BAD_REQUEST),
-        }
+    pub(super) fn pong(&mut self, cx: &Context<'_>) -> Result<(), Disconnect> {
+        let pong_by = self.live_mut().and_then(|live| live.timers.pong_by.take());
+        let pong_by = pong_by.ok_or(Disconnect::BAD_REQUEST)?;
+        let left = pong_by.saturating_duration_since(cx.now.instant);
+        self.outputs.push_back(Output::Pong(cx.rules.limits.pong_timeout.saturating_sub(left)));
+        Ok(())
     }
 
     /// Renews presence, has positions checked and ends subscriptions that expired, or asks the application about them.

@@ -7,7 +7,7 @@ use gyre_core::{
 use gyre_protocol::StreamPosition;
 
 use super::{ApiAnswer, ApiError};
-use crate::node::Node;
+use crate::{node::Node, tally::Action};
 
 /// Which part of a channel's history is wanted.
 #[derive(Clone, Debug, Default)]
@@ -37,6 +37,7 @@ impl Node {
         }
         let limit = usize::try_from(page.limit).ok();
         let filter = HistoryFilter { since: page.since, limit, reverse: page.reverse };
+        self.directory.tally().count(|counters| counters.actions[Action::History as usize] += 1);
         let read = self.ports.broker.history(&channel, filter, options.meta_ttl);
         read.map(|result| result.map_err(ApiError::from))
     }

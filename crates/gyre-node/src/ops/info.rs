@@ -1,11 +1,13 @@
 //! channels, info, and the figures behind metrics.
 
+use std::time::Instant;
+
 use globset::GlobBuilder;
 use gyre_core::channel::ChannelName;
 use hashbrown::HashMap;
 
 use super::ApiError;
-use crate::{node::Node, shard::ShardSnapshot};
+use crate::{node::Node, shard::ShardSnapshot, tally::Action};
 
 /// What `info` tells of a node.
 #[derive(Clone, Debug, Default)]
@@ -26,6 +28,16 @@ impl Node {
     /// # Errors
     /// 100 for a bad pattern, as the reference answers.
     pub async fn channels(&self, pattern: &str) -> Result<HashMap<String, u32>, ApiError> {
+        let began = Instant::now();
+        let channels = self.matching(pattern).await;
+        self.directory.tally().count(|counters| {
+            counters.actions[Action::Survey as usize] += 1;
+            counters.surveys.record_duration(began.elapsed());
+        });
+        channels
+    }
+
+    async fn matching(&self, pattern: &str) -> Result<HashMap<String, u32>, ApiError> {
         let matcher = match pattern {
             "" => None,
             pattern => {
@@ -57,7 +69,7 @@ impl Node {
 
     /// How many clients, users, channels and subscriptions this node has.
     pub async fn summary(&self) -> NodeSummary {
-        let channels = self.channels("").await.map_or(0, |channels| channels.len());
+        let channels = self.matching("").await.map_or(0, |channels| channels.len());
         let mut summary = NodeSummary { channels, users: self.user_count(), ..NodeSummary::default() };
         for shard in self.snapshots().await {
             summary.clients += shard.clients;

@@ -119,6 +119,27 @@ impl TransportKind {
     }
 }
 
+/// The versions of HTTP a connection can begin with.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[expect(missing_docs, reason = "their names say it")]
+pub enum HttpVersion {
+    #[default]
+    Http1,
+    Http2,
+    Http3,
+}
+
+impl HttpVersion {
+    /// The name in metrics.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Http1 => "h1",
+            Self::Http2 => "h2",
+            Self::Http3 => "h3",
+        }
+    }
+}
+
 /// How long the reader of a streaming response may take nothing.
 const STREAM_WRITE_TIMEOUT: Duration = Duration::from_secs(1);
 
@@ -140,6 +161,8 @@ pub struct ConnectionOptions {
 /// What the request that opened a connection said of it.
 #[derive(Clone, Debug, Default)]
 pub struct OpeningRequest {
+    /// The version of HTTP it came with.
+    pub version: HttpVersion,
     /// User named by a trusted header.
     pub user: Option<Box<str>>,
     /// Headers that some hook may see.

@@ -7,6 +7,7 @@
 
 mod apps;
 mod counters;
+mod frames;
 mod link;
 mod listing;
 mod queue;
@@ -25,24 +26,29 @@ use std::{
     sync::{Arc, atomic::Ordering},
     task::{Context, Poll},
     thread,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use bytes::Bytes;
 use gyre_protocol::{Command, Disconnect};
+use tokio::time::MissedTickBehavior;
 
-pub use counters::Counters;
-pub use link::{Commands, ConnectionOptions, Fed, Flushed, Link, OpeningRequest, TransportKind};
+pub use counters::{Broadcasts, ClientKind, Counters, TrafficTable};
+pub use frames::{FrameKind, Traffic};
+pub use link::{Commands, ConnectionOptions, Fed, Flushed, HttpVersion, Link, OpeningRequest, TransportKind};
 pub(crate) use listing::{ConnectionFilter, Listed};
 pub use queue::Queue;
 pub use simulated::SimulatedShard;
 pub use state::ShardSnapshot;
-pub(crate) use state::ShardState;
+pub(crate) use state::{Inflight, ShardState};
 
 use crate::{mailbox::Message, node::Node};
 
 /// Dirty connections flushed, and messages of the mailbox applied, before other tasks of the shard get their turn.
 const SLICE: usize = 256;
+
+/// How often a shard shows that it turns.
+const HEARTBEAT_INTERVAL: Duration = Duration::from_secs(1);
 
 /// A connection on its shard. Valid until [`LocalShard::release`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -86,7 +92,12 @@ impl LocalShard {
 
     /// Hands in one command.
     pub fn command(&self, id: ConnectionId, command: Command<'_>) -> Fed {
-        self.state.borrow_mut().command(id, command)
+        self.state.borrow_mut().command(id, command, 0)
+    }
+
+    /// The same for one that took so many bytes.
+    pub fn command_of_size(&self, id: ConnectionId, command: Command<'_>, bytes: usize) -> Fed {
+        self.state.borrow_mut().command(id, command, bytes)
     }
 
     /// Closes a connection for a reason found by its transport (undecodable bytes, size limits).
@@ -207,6 +218,7 @@ fn run_shard(node: Arc<Node>, index: usize, setup: &Setup) {
     local.spawn_local(run_mailbox(shard.clone()));
     local.spawn_local(run_timers(shard.clone()));
     local.spawn_local(run_flusher(shard.clone()));
+    local.spawn_local(run_heartbeat(shard.clone()));
     local.block_on(&runtime, setup(shard));
 }
 
@@ -216,11 +228,16 @@ async fn run_mailbox(shard: LocalShard) {
     let mailbox = shard.node.directory.mailboxes()[shard.index].clone();
     let mut batch: VecDeque<Message> = VecDeque::new();
     loop {
-        poll_fn(|cx| mailbox.poll_drain(cx, &mut batch)).await;
+        let since = poll_fn(|cx| mailbox.poll_drain(cx, &mut batch)).await;
+        let mut now = Instant::now();
+        if let Some(since) = since {
+            shard.count(|counters| counters.lag.record_duration(now.saturating_duration_since(since)));
+        }
         while !batch.is_empty() {
-            shard.state.borrow_mut().apply(&mut batch, SLICE);
+            shard.state.borrow_mut().apply(&mut batch, SLICE, now);
             if !batch.is_empty() {
                 tokio::task::yield_now().await;
+                now = Instant::now();
             }
         }
     }
@@ -240,6 +257,16 @@ async fn run_timers(shard: LocalShard) {
         })
         .await;
         shard.state.borrow_mut().handle_due();
+    }
+}
+
+/// Shows others that the shard turns.
+async fn run_heartbeat(shard: LocalShard) {
+    let mut interval = tokio::time::interval(HEARTBEAT_INTERVAL);
+    interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        interval.tick().await;
+        shard.node.beat(shard.index);
     }
 }
 

@@ -6,6 +6,7 @@ use std::{
     rc::Rc,
     sync::Arc,
     task::{Context, Waker},
+    time::Instant,
 };
 
 use super::{LocalShard, ShardState};
@@ -37,7 +38,7 @@ impl SimulatedShard {
                 return false;
             }
         }
-        self.local.state.borrow_mut().apply(&mut self.batch, most);
+        self.local.state.borrow_mut().apply(&mut self.batch, most, Instant::now());
         true
     }
 

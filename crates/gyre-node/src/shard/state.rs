@@ -17,14 +17,15 @@ use gyre_core::{
     limits::Limits,
     ports::{Caller, ChannelEvent, ConnectionHeaders, DisconnectEvent, EmulatedHeaders},
     rules::{self, Now, Rules},
-    session::{ClientId, Session, SessionAddress, SessionOptions},
+    session::{ClientId, CommandKind, Output, Session, SessionAddress, SessionOptions},
 };
 use gyre_protocol::{Command, Disconnect, Push, PushBody, Request, codec::Encoding};
 use hashbrown::HashMap;
 use slab::Slab;
 
 use super::{
-    Commands, ConnectionId, ConnectionOptions, Counters, Fed, Flushed, Link, Queue, TransportKind,
+    ClientKind, Commands, ConnectionId, ConnectionOptions, Counters, Fed, Flushed, FrameKind, HttpVersion,
+    Link, Queue, TrafficTable, TransportKind,
     apps::{App, Apps},
     link::Frame,
     wheel::Wheel,
@@ -36,8 +37,12 @@ use crate::{
     mailbox::Message,
     node::Node,
     sessions::SessionPlace,
+    tally::{Action, EventKind},
     trace::UserTaps,
 };
+
+/// Commands of one connection whose time is taken at once; it may wait with few more, whatever is configured.
+const INFLIGHT_MAX: usize = 128;
 
 /// One shard's connections, hub and timers.
 pub(crate) struct ShardState {
@@ -51,6 +56,7 @@ pub(crate) struct ShardState {
     pub(crate) users: HashMap<Arc<str>, Vec<Slot>, foldhash::fast::RandomState>,
     pub(crate) counters: Counters,
     pub(crate) patches: Patches,
+    pub(crate) answering: Answering,
     /// Who looks on.
     pub(crate) taps: UserTaps,
     apps: Apps,
@@ -73,7 +79,11 @@ pub(crate) struct Connections {
     lost: Vec<(Slot, ChannelName)>,
     /// Connections to close, found while delivering.
     doomed: Vec<(Slot, Disconnect)>,
+    sent: TrafficTable,
     messages_sent: u64,
+    filtered: u64,
+    /// What is queued next.
+    pub(crate) frame_kind: FrameKind,
 }
 
 /// One connection.
@@ -95,12 +105,41 @@ pub(crate) struct Connection {
     idle_waker: Option<Waker>,
     /// What hooks may see of its headers, if anything.
     pub(crate) headers: Option<Arc<ConnectionHeaders>>,
+    version: HttpVersion,
+    is_named: bool,
+    is_versioned: bool,
+    /// Commands that wait for something, if there are any.
+    #[expect(
+        clippy::box_collection,
+        reason = "empty almost always, and then 8 bytes instead of 24 a connection"
+    )]
+    inflight: Option<Box<Vec<Inflight>>>,
     /// What the client calls itself.
     pub(crate) app: Option<Arc<App>>,
     /// Unix time in milliseconds at which its user was known; 0 until then.
     pub(crate) connected_at_ms: u64,
     /// Unix time in milliseconds.
     opened_ms: u64,
+}
+
+/// The command at hand.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Answering {
+    id: u32,
+    pub(crate) is_done: bool,
+}
+
+impl Answering {
+    pub(crate) fn note(&mut self, reply: u32) {
+        self.is_done |= self.id == reply;
+    }
+}
+
+/// A command that was not answered at once.
+pub(crate) struct Inflight {
+    id: u32,
+    pub(crate) command: CommandKind,
+    pub(crate) since: Instant,
 }
 
 /// Whether a peer takes more.
@@ -133,6 +172,14 @@ pub struct ShardSnapshot {
     pub channels: usize,
     /// Open connections by transport, in the order of [`TransportKind::ALL`].
     pub open: [u64; TransportKind::ALL.len()],
+    /// Connected sessions by what metrics tell of them.
+    pub connected: HashMap<ClientKind, u64>,
+    /// Subscriptions by whether the client has a name.
+    pub subscribed: [u64; 2],
+    /// Publications that subscribers' filters kept back.
+    pub filtered: u64,
+    /// Messages sent by transport and kind.
+    pub sent: TrafficTable,
     /// What it has counted.
     pub counters: Counters,
     /// Replies, pushes and pings sent.
@@ -153,6 +200,7 @@ impl ShardState {
             users: HashMap::default(),
             counters: Counters::default(),
             patches: Patches::default(),
+            answering: Answering::default(),
             taps: UserTaps::default(),
             apps: Apps::default(),
             streams: HashMap::new(),
@@ -202,11 +250,14 @@ impl ShardState {
             armed: u64::MAX,
             idle_waker: None,
             headers: options.opening.headers,
+            version: options.opening.version,
+            is_named: false,
+            is_versioned: false,
+            inflight: None,
             app: None,
             connected_at_ms: 0,
             opened_ms: now.unix_ms,
         });
-        self.counters.accepted[options.transport as usize] += 1;
         let slot = slot as Slot;
         let id = ConnectionId { slot, generation: self.generation };
         self.arm(slot);
@@ -236,12 +287,15 @@ impl ShardState {
         }
     }
 
-    pub(crate) fn command(&mut self, id: ConnectionId, command: Command<'_>) -> Fed {
+    pub(crate) fn command(&mut self, id: ConnectionId, command: Command<'_>, bytes: usize) -> Fed {
         let now = clock::now();
         let Some(connection) = self.connections.get_mut(id).filter(|c| c.phase == Phase::Open) else {
             return Fed::Over;
         };
-        self.counters.commands += 1;
+        let sort = connection.sort(&command);
+        let (command_id, frame) = (command.id, sort.map_or(FrameKind::ClientPong, FrameKind::of_command));
+        self.counters.received.at(connection.transport, frame).add(1, bytes as u64);
+        self.answering = Answering { id: command_id, is_done: false };
         if !self.taps.is_empty() {
             self.taps.command(&connection.session, connection.transport, &command);
         }
@@ -251,7 +305,24 @@ impl ShardState {
         let cx = rules::Context { now, rules: &self.rules, patches: &self.patches };
         let outcome = connection.session.handle_command(&cx, command);
         self.settle(id.slot, outcome, now);
+        if let Some(sort) = sort {
+            self.time(id, command_id, sort, now.instant);
+        }
         self.fed(id)
+    }
+
+    /// Tells how long a command took, or remembers it until it is answered.
+    fn time(&mut self, id: ConnectionId, command_id: u32, command: CommandKind, since: Instant) {
+        if self.answering.is_done {
+            return self.counters.answered(command, since.elapsed());
+        }
+        let Some(connection) = self.connections.get_mut(id).filter(|c| c.phase == Phase::Open) else {
+            return;
+        };
+        let inflight = connection.inflight.get_or_insert_default();
+        if inflight.len() < INFLIGHT_MAX {
+            inflight.push(Inflight { id: command_id, command, since });
+        }
     }
 
     pub(crate) fn disconnect(&mut self, id: ConnectionId, disconnect: &Disconnect) {
@@ -283,16 +354,34 @@ impl ShardState {
     }
 
     /// Applies up to `most` messages of other threads.
-    pub(crate) fn apply(&mut self, batch: &mut VecDeque<Message>, most: usize) {
+    pub(crate) fn apply(&mut self, batch: &mut VecDeque<Message>, most: usize, now: Instant) {
+        self.counters.broadcasts.begin(now);
         for message in batch.drain(..most.min(batch.len())) {
             match message {
-                Message::Event(channel, event) => self.deliver(&channel, event),
-                Message::Task(task) => task(self),
+                Message::Event(channel, event) => {
+                    let (kind, before) = (EventKind::of(&event), self.connections.messages_sent);
+                    self.deliver(&channel, event);
+                    if let Some(kind) = kind {
+                        let reached = self.connections.messages_sent - before;
+                        self.counters.broadcasts.delivered(kind as usize, reached);
+                    }
+                }
+                Message::Task(task) => {
+                    self.counters.broadcasts.end();
+                    task(self);
+                    self.counters.broadcasts.begin(Instant::now());
+                }
             }
         }
+        self.counters.broadcasts.end();
     }
 
     pub(crate) fn deliver(&mut self, channel: &ChannelName, event: ChannelEvent) {
+        self.connections.frame_kind = match &event {
+            ChannelEvent::Join(_) => FrameKind::PushJoin,
+            ChannelEvent::Leave(_) => FrameKind::PushLeave,
+            _ => FrameKind::PushPublication,
+        };
         if self.keyed.contains(channel) {
             return self.deliver_polled(channel, event);
         }
@@ -372,6 +461,8 @@ impl ShardState {
             let push =
                 Push { channel: Arc::default(), id: 0, body: PushBody::Disconnect(disconnect.clone()) };
             if let Ok(frame) = connection.form.push(&push) {
+                let sent = self.connections.sent.at(connection.transport, FrameKind::PushDisconnect);
+                sent.add(1, frame.len() as u64);
                 connection.queue.push(frame);
             }
         }
@@ -400,6 +491,7 @@ impl ShardState {
             self.node.sessions.leave(&address.session);
         }
         if let Some(user) = connection.session.user().cloned() {
+            self.counters.act(Action::RemoveClient);
             self.detach(slot, &user);
         }
         if let Some(connection) = self.connections.slots.get_mut(slot as usize) {
@@ -512,6 +604,7 @@ impl ShardState {
     pub(crate) fn enqueue_own(&mut self, id: ConnectionId, frame: Frame) -> bool {
         let is_there = self.connections.get_mut(id).is_some();
         if is_there {
+            self.connections.frame_kind = FrameKind::Transport;
             self.connections.enqueue(id.slot, frame);
             self.settle_deliveries();
         }
@@ -563,18 +656,56 @@ impl ShardState {
             channels: self.hub.channel_count(),
             counters: self.counters.clone(),
             messages_sent: self.connections.messages_sent,
+            sent: self.connections.sent.clone(),
+            filtered: self.connections.filtered,
             ..ShardSnapshot::default()
         };
         for (_, connection) in &self.connections.slots {
             snapshot.open[connection.transport as usize] += 1;
-            snapshot.clients += usize::from(connection.session.is_connected());
+            if connection.session.is_connected() {
+                snapshot.clients += 1;
+                *snapshot.connected.entry(connection.kind()).or_default() += 1;
+            }
             snapshot.subscriptions += connection.places.len();
+            snapshot.subscribed[usize::from(connection.is_named)] += connection.places.len() as u64;
         }
         snapshot
     }
 }
 
 impl Connection {
+    /// What metrics tell of it.
+    pub(crate) fn kind(&self) -> ClientKind {
+        let &Self { transport, version, is_named, is_versioned, .. } = self;
+        ClientKind { transport, version, is_named, is_versioned }
+    }
+
+    /// The kind of a command, unless it is a pong. Notes whether a client that connects has a name.
+    fn sort(&mut self, command: &Command<'_>) -> Option<CommandKind> {
+        let request = command.request.as_ref()?;
+        if let Request::Connect(connect) = request {
+            (self.is_named, self.is_versioned) = (!connect.name.is_empty(), !connect.version.is_empty());
+        }
+        (command.id != 0 || matches!(request, Request::Send(_))).then(|| CommandKind::of(request))
+    }
+
+    /// The command that a reply answers, if it was waited for.
+    pub(crate) fn take_answered(&mut self, output: &Output) -> Option<Inflight> {
+        let inflight = self.inflight.as_mut()?;
+        let at = inflight.iter().position(|command| match output {
+            Output::Reply(reply) => command.id == reply.id,
+            Output::Push(push) => {
+                matches!(push.body, PushBody::Connect(_)) && command.command == CommandKind::Connect
+            }
+            _ => false,
+        })?;
+        let answered = inflight.swap_remove(at);
+        if inflight.is_empty() {
+            self.inflight = None;
+        }
+        Some(answered)
+    }
+
     /// Adds what hooks may know of a client that its session does not.
     pub(crate) fn known(&self, caller: Caller) -> Caller {
         Caller {
@@ -670,6 +801,7 @@ impl Connections {
     pub(crate) fn enqueue(&mut self, slot: Slot, frame: Frame) {
         let Some(connection) = self.slots.get_mut(slot as usize) else { return };
         self.messages_sent += 1;
+        self.sent.at(connection.transport, self.frame_kind).add(1, frame.len() as u64);
         connection.queue.push(frame);
         if connection.queue.bytes() > self.limits.queue_bytes_max && connection.phase == Phase::Open {
             // What one turn produces may exceed the bound although the peer keeps up: only what it does not take counts.
@@ -713,6 +845,10 @@ impl Outbox for Connections {
 
     fn send(&mut self, slot: Slot, frame: &Bytes) {
         self.enqueue(slot, frame.clone());
+    }
+
+    fn filtered(&mut self) {
+        self.filtered += 1;
     }
 
     fn lost(&mut self, slot: Slot, channel: &ChannelName) {

@@ -49,7 +49,9 @@ async fn take(node: &Node, quic: Option<&quic::Statistics>) -> Value {
         .enumerate()
         .map(|(i, kind)| {
             let open: u64 = shards.iter().map(|shard| shard.open[i]).sum();
-            let accepted: u64 = shards.iter().map(|shard| shard.counters.accepted[i]).sum();
+            let accepted = shards.iter().flat_map(|shard| &shard.counters.accepted);
+            let accepted = accepted.filter(|(client, _)| client.transport == kind);
+            let accepted: u64 = accepted.map(|(_, count)| *count).sum();
             json!({"name": kind.name(), "open": open, "accepted": accepted})
         })
         .collect();
@@ -85,7 +87,7 @@ async fn take(node: &Node, quic: Option<&quic::Statistics>) -> Value {
         "channels": node.channel_count(),
         "subscriptions": sum(|shard| shard.subscriptions as u64),
         "messages_sent": sum(|shard| shard.messages_sent),
-        "commands": sum(|shard| shard.counters.commands),
+        "commands": sum(|shard| shard.counters.received.messages()),
         "process": process(),
         "transports": transports,
         "disconnects": pairs(&disconnects),

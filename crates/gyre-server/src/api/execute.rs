@@ -20,7 +20,7 @@ use gyre_protocol::{
 };
 
 use super::map;
-use crate::metrics::ApiMetrics;
+use crate::{metrics::ApiMetrics, telemetry};
 
 /// Carries out requests that come through one door, and counts them.
 #[derive(Debug)]
@@ -40,7 +40,12 @@ impl Operations {
     pub(super) async fn run(&self, request: Request<'_>) -> Outcome {
         let method = request.method().name();
         let started = Instant::now();
+        let span = telemetry::operation(&request);
         let outcome = execute(&self.node, request).await;
+        if let (Some(span), Err(error)) = (&span, &outcome) {
+            span.fail(&error.message);
+        }
+        drop(span);
         self.metrics.command(self.protocol, method, started.elapsed());
         match &outcome {
             Err(error) => self.count_error(method, &error.code.to_string()),

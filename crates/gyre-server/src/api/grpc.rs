@@ -20,7 +20,7 @@ use gyre_transport::http::{
 };
 
 use super::{BATCH_SLICE, execute::Operations, is_equal, reflection};
-use crate::{metrics::ApiMetrics, secret::Secret};
+use crate::{metrics::ApiMetrics, secret::Secret, telemetry::Telemetry};
 
 /// What the paths of all calls begin with.
 const SERVICE: &str = "/centrifugal.centrifugo.api.CentrifugoApi/";
@@ -46,12 +46,18 @@ pub struct GrpcApiOptions {
 pub struct GrpcApi {
     operations: Operations,
     options: GrpcApiOptions,
+    telemetry: Telemetry,
 }
 
 impl GrpcApi {
     /// An API in front of a node.
-    pub fn new(node: Arc<Node>, options: GrpcApiOptions, metrics: Arc<ApiMetrics>) -> Self {
-        Self { operations: Operations::new(node, metrics, "grpc"), options }
+    pub fn new(
+        node: Arc<Node>,
+        options: GrpcApiOptions,
+        metrics: Arc<ApiMetrics>,
+        telemetry: Telemetry,
+    ) -> Self {
+        Self { operations: Operations::new(node, metrics, "grpc"), options, telemetry }
     }
 
     /// Answers one call.
@@ -62,7 +68,10 @@ impl GrpcApi {
         if self.options.has_reflection && reflection::is_path(request.uri().path()) {
             return reflection::call(request);
         }
-        self.answer(request).await.unwrap_or_else(|status| status.response())
+        let (path, metadata) = (request.uri().path(), request.headers().clone());
+        let name = path.trim_start_matches('/').to_owned();
+        let answer = self.telemetry.serve("grpc", name, &metadata, self.answer(request), |_| 0);
+        answer.await.unwrap_or_else(|status| status.response())
     }
 
     async fn answer(&self, request: Request) -> Result<Response, Status> {

@@ -3,7 +3,6 @@
 mod client;
 mod flags;
 mod generate;
-mod logging;
 mod reference;
 mod run;
 mod tokens;

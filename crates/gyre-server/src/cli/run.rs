@@ -13,10 +13,11 @@ use tokio::{
     signal::unix::{SignalKind, signal},
 };
 
-use super::{Arguments, Command, client, generate, logging::Logging, reference, tokens};
+use super::{Arguments, Command, client, generate, reference, tokens};
 use crate::{
     config::{self, Environment, Loaded, Problem, Section, Sources, Warning, dotenv},
     dev::{Development, DevelopmentError, StateLocations, run_clock},
+    logging::Logging,
     wiring::{self, Additions, Server},
 };
 
@@ -151,7 +152,8 @@ fn serve(arguments: &Arguments) -> ExitCode {
             Err(problems) => return report(&problems),
         }
     };
-    let logging = match Logging::start(&loaded.resolved.log_level, loaded.resolved.log_file.as_deref()) {
+    let log_levels = &loaded.resolved.operation.log_levels;
+    let logging = match Logging::start(log_levels, loaded.resolved.log_file.as_deref()) {
         Ok(logging) => logging,
         Err(message) => return failed(&message),
     };
@@ -188,7 +190,7 @@ fn serve(arguments: &Arguments) -> ExitCode {
     {
         return failed(&format!("pid_file: cannot write {path}: {error}"));
     }
-    let outcome = control.block_on(until_stopped(&server, &sources, loaded.raw.clone(), &logging));
+    let outcome = control.block_on(until_stopped(&server, &sources, &logging, loaded.raw.clone()));
     if let Some(path) = &loaded.resolved.pid_file
         && let Err(error) = std::fs::remove_file(path)
     {
@@ -223,8 +225,8 @@ fn failed(message: &str) -> ExitCode {
 async fn until_stopped(
     server: &Server,
     sources: &Sources,
-    mut current: Section,
     logging: &Logging,
+    mut current: Section,
 ) -> std::io::Result<()> {
     let started = current.clone();
     let mut terminate = signal(SignalKind::terminate())?;
@@ -234,17 +236,17 @@ async fn until_stopped(
         tokio::select! {
             _ = terminate.recv() => return Ok(()),
             _ = interrupt.recv() => return Ok(()),
-            _ = hangup.recv() => reload(server, sources, &started, &mut current, logging),
+            _ = hangup.recv() => reload(server, sources, logging, &started, &mut current),
         }
     }
 }
 
 /// Reads the configuration anew. A bad one is logged, and the old one stays.
-fn reload(server: &Server, sources: &Sources, started: &Section, current: &mut Section, logging: &Logging) {
+fn reload(server: &Server, sources: &Sources, logging: &Logging, started: &Section, current: &mut Section) {
     match config::load(sources) {
         Ok(loaded) => match server.reload(&loaded.resolved) {
             Ok(()) => {
-                logging.set_level(&loaded.resolved.log_level);
+                logging.change(&loaded.resolved.operation.log_levels);
                 tracing::info!("configuration reloaded");
                 loaded.warnings.iter().for_each(|warning| tracing::warn!("{}", warning.message));
                 for change in config::changes(current, &loaded.raw) {

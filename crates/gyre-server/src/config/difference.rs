@@ -10,8 +10,9 @@ use super::{
 };
 
 /// Keys that a reload takes over, with all below them; others count from the next start on.
-const RELOADED: [&str; 12] = [
+const RELOADED: [&str; 13] = [
     "log.level",
+    "log.levels",
     "channel",
     "client",
     "rpc",

@@ -14,6 +14,7 @@ mod flat_hooks;
 mod hooks;
 mod http_server;
 mod keys;
+mod operation;
 mod read;
 pub mod reference;
 mod resolve;
@@ -32,6 +33,7 @@ use serde_json::Value;
 pub use difference::{Change, changes};
 pub use env::Environment;
 pub use http_server::{HttpServer, InternalTls, TlsOptions, TlsSource};
+pub use operation::Operation;
 pub use read::Section;
 pub use resolve::{
     ApiSettings, EmulationOptions, GrpcOptions, Resolved, StreamingOptions, TokenOptions, TrackOptions,

@@ -23,6 +23,7 @@ use super::{
     channels::namespaces,
     hooks,
     http_server::{self, tls},
+    operation::{Operation, operation},
     read::Findings,
 };
 use crate::{admin::AdminOptions, api::GrpcApiOptions, hooks::Targets, secret::Secret};
@@ -74,8 +75,8 @@ pub struct Resolved {
     pub swagger: Option<Box<str>>,
     /// `shutdown.timeout`.
     pub shutdown_timeout: Duration,
-    /// `log.level`.
-    pub log_level: String,
+    /// Metrics, logs, traces, profiles.
+    pub operation: Operation,
     /// `log.file`.
     pub log_file: Option<String>,
     /// `pid_file`.
@@ -243,7 +244,7 @@ pub(super) fn resolve(raw: &Section, findings: &mut Findings) -> Option<Resolved
         prometheus: endpoint(raw.object("prometheus")),
         swagger: endpoint(raw.object("swagger")),
         shutdown_timeout: raw.object("shutdown").duration("timeout"),
-        log_level: raw.object("log").text("level").to_lowercase(),
+        operation: operation(raw, findings),
         log_file: non_empty(raw.object("log").text("file")).map(Into::into),
         pid_file: non_empty(raw.text("pid_file")).map(Into::into),
         node_name: non_empty(raw.object("node").text("name")).map(Into::into),
@@ -262,7 +263,7 @@ fn prefix(text: &str) -> Box<str> {
     }
 }
 
-fn endpoint(section: &Section) -> Option<Box<str>> {
+pub(super) fn endpoint(section: &Section) -> Option<Box<str>> {
     section.bool("enabled").then(|| prefix(section.text("handler_prefix")))
 }
 

@@ -3,17 +3,10 @@
 use super::{Section, Warning, read::Findings};
 
 /// Switches of what is not there: the object that has each, and the key.
-const SWITCHES: [(&str, &str); 4] =
-    [("debug", "enabled"), ("opentelemetry", "enabled"), ("graphite", "enabled"), ("controller", "enabled")];
+const SWITCHES: [(&str, &str); 1] = [("controller", "enabled")];
 
 /// Values of what is not there: the object that has each, and the key. Other values than the default do nothing.
-const VALUES: [(&str, &str); 5] = [
-    ("shutdown", "drain_window"),
-    ("client", "write_delay"),
-    ("prometheus", "instrument_http_handlers"),
-    ("prometheus", "recovered_publications_histogram"),
-    ("prometheus", "native_histograms"),
-];
+const VALUES: [(&str, &str); 2] = [("shutdown", "drain_window"), ("client", "write_delay")];
 
 pub(super) fn check(raw: &Section, findings: &mut Findings) {
     let mut warn = |path: &str| {

@@ -101,7 +101,7 @@ impl HttpClient {
     ///
     /// # Cancel safety
     /// As [`Self::post`].
-    pub(super) async fn call(
+    pub(crate) async fn call(
         &self,
         request: Request<Full<Bytes>>,
         timeout: Duration,
@@ -132,6 +132,18 @@ impl HttpClient {
         *request.uri_mut() = target.endpoint.clone();
         *request.headers_mut() = headers;
         self.exchange(request, target.timeout, RESPONSE_BYTES_MAX).await
+    }
+
+    /// Makes a request as it is.
+    ///
+    /// # Errors
+    /// As [`Self::post`].
+    pub(crate) async fn send(
+        &self,
+        request: Request<Full<Bytes>>,
+        timeout: Duration,
+    ) -> Result<Bytes, CallError> {
+        self.exchange(request, timeout, RESPONSE_BYTES_MAX).await
     }
 
     /// Gets a document, `bytes_max` long at most.

@@ -27,7 +27,7 @@ pub(crate) mod tls;
 use std::{
     collections::HashMap,
     path::Path,
-    sync::Arc,
+    sync::{Arc, Mutex, PoisonError},
     time::{Duration, Instant},
 };
 
@@ -45,7 +45,11 @@ pub use self::{
     http::CallError,
     tls::{ClientTls, ClientTlsError},
 };
-use crate::{metrics::HookMetrics, rate::RateLimit};
+use crate::{
+    metrics::HookMetrics,
+    rate::RateLimit,
+    telemetry::{Telemetry, TraceContext},
+};
 
 /// Lines logged a second about calls that fail: a backend that is down fails all of them.
 const FAILURES_LOGGED_PER_SECOND: usize = 1;
@@ -152,6 +156,14 @@ pub(crate) fn system_client() -> Result<HttpClient, ClientTlsError> {
     tls::system().map(HttpClient::new)
 }
 
+/// A client with TLS of its own; with `http2_only` for gRPC.
+pub(crate) fn client_with(settings: &ClientTls, http2_only: bool) -> Result<HttpClient, ClientTlsError> {
+    Ok(match http2_only {
+        true => HttpClient::http2(tls::configured(settings, Version::Http2, Dialer::of(None))?),
+        false => HttpClient::new(tls::configured(settings, Version::Http1, Dialer::of(None))?),
+    })
+}
+
 /// Calls hooks. Cheap to clone.
 #[derive(Clone)]
 pub struct Hooks(Arc<Inner>);
@@ -160,6 +172,7 @@ struct Inner {
     client: HttpClient,
     table: ArcSwap<Table>,
     metrics: HookMetrics,
+    telemetry: Telemetry,
     failures_logged: RateLimit,
     cache_misses: CacheMisses,
 }
@@ -180,10 +193,30 @@ struct Table {
 struct Called {
     target: Target,
     client: HttpClient,
+    record: Mutex<Record>,
     /// One for each call that may be under way.
     permits: Semaphore,
     /// Over gRPC only.
     streams: Option<StreamClients>,
+}
+
+/// How the last calls of a target ended.
+#[derive(Debug, Default)]
+struct Record {
+    last_call: Option<Instant>,
+    last_success: Option<Instant>,
+    failures: u32,
+}
+
+/// How a hook is, as far as its last calls tell.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct HookState {
+    /// Since the last call ended, if there was one.
+    pub last_call_age: Option<Duration>,
+    /// Since the last one that had a usable answer.
+    pub last_success_age: Option<Duration>,
+    /// Calls in a row without one.
+    pub failures: u32,
 }
 
 impl Hooks {
@@ -193,6 +226,14 @@ impl Hooks {
     /// # Errors
     /// If TLS cannot be set up for a target.
     pub fn new(targets: Targets) -> Result<Self, HookSetupError> {
+        Self::traced(targets, Telemetry::default())
+    }
+
+    /// The same, with a trace of every call.
+    ///
+    /// # Errors
+    /// As [`Self::new`].
+    pub fn traced(targets: Targets, telemetry: Telemetry) -> Result<Self, HookSetupError> {
         let client = system_client().map_err(|error| HookSetupError::new("", error))?;
         let table = ArcSwap::from_pointee(Table::new(targets, &client)?);
         let failures_logged = RateLimit::new(FAILURES_LOGGED_PER_SECOND, Instant::now());
@@ -200,6 +241,7 @@ impl Hooks {
             client,
             table,
             metrics: HookMetrics::default(),
+            telemetry,
             failures_logged,
             cache_misses: CacheMisses::default(),
         })))
@@ -216,6 +258,15 @@ impl Hooks {
     /// Uses other targets from now on. Calls under way end as they began.
     pub fn replace(&self, targets: PreparedTargets) {
         self.0.table.store(Arc::new(targets.0));
+    }
+
+    /// How each target is, by name.
+    pub fn states(&self) -> Vec<(String, HookState)> {
+        let table = self.0.table.load();
+        let states = table.targets.iter().map(|(name, called)| (name.to_string(), called.state()));
+        let mut states: Vec<_> = states.collect();
+        states.sort_by(|a, b| a.0.cmp(&b.0));
+        states
     }
 
     fn cache_misses(&self) -> &CacheMisses {
@@ -261,12 +312,18 @@ impl Hooks {
         let called = self.0.table.load().targets.get(name).cloned();
         let protocol = called.as_ref().map_or("http", |called| called.target.protocol.name());
         let calling = self.0.metrics.begin(protocol, H::NAME, name);
+        let span = self.0.telemetry.hook(H::NAME, name, protocol, caller);
         let answer = match called {
-            Some(called) => called.call(caller, hook).await,
+            Some(called) => {
+                let answer = called.call(caller, hook, span.context()).await;
+                called.note(!matches!(answer, Err(Failure::Unusable(_))));
+                answer
+            }
             None => Err(Unusable(format!("the hook \"{name}\" is not configured")).into()),
         };
         if let Err(Failure::Unusable(Unusable(reason))) = &answer {
             calling.failed();
+            span.fail(reason);
             if self.0.failures_logged.admits(Instant::now()) {
                 tracing::warn!(hook = H::NAME, name, reason, "a hook gave no usable answer");
             }
@@ -320,7 +377,7 @@ impl Table {
                 limit => limit.min(Semaphore::MAX_PERMITS),
             };
             let permits = Semaphore::new(calls_max);
-            Ok((name, Arc::new(Called { target, client, permits, streams })))
+            Ok((name, Arc::new(Called { target, client, record: Mutex::default(), permits, streams })))
         };
         let targets = targets.into_iter().map(called).collect::<Result<_, HookSetupError>>()?;
         Ok(Self { targets, visible, visible_metadata })
@@ -328,23 +385,55 @@ impl Table {
 }
 
 impl Called {
+    fn note(&self, is_success: bool) {
+        let mut record = self.record.lock().unwrap_or_else(PoisonError::into_inner);
+        let now = Instant::now();
+        record.last_call = Some(now);
+        match is_success {
+            true => (record.last_success, record.failures) = (Some(now), 0),
+            false => record.failures = record.failures.saturating_add(1),
+        }
+    }
+
+    fn state(&self) -> HookState {
+        let record = self.record.lock().unwrap_or_else(PoisonError::into_inner);
+        HookState {
+            last_call_age: record.last_call.map(|at| at.elapsed()),
+            last_success_age: record.last_success.map(|at| at.elapsed()),
+            failures: record.failures,
+        }
+    }
+
     /// Calls when it is its turn. Whoever waits for that waits no longer than a call may take.
-    async fn call<H: Hook>(&self, caller: Option<&Caller>, hook: &H) -> Result<H::Grant, Failure> {
+    async fn call<H: Hook>(
+        &self,
+        caller: Option<&Caller>,
+        hook: &H,
+        trace: Option<&TraceContext>,
+    ) -> Result<H::Grant, Failure> {
         let began = Instant::now();
         // Never closed.
         let permit = timeout(self.target.timeout, self.permits.acquire()).await;
         let _permit = permit.map_err(|_| Unusable("too many calls are under way".into()))?;
         let left = self.target.timeout.saturating_sub(began.elapsed());
-        match timeout(left, self.call_now(caller, hook)).await {
+        match timeout(left, self.call_now(caller, hook, trace)).await {
             Ok(answer) => answer,
             Err(_) => Err(Unusable(CallError::TimedOut(self.target.timeout).to_string()).into()),
         }
     }
 
-    async fn call_now<H: Hook>(&self, caller: Option<&Caller>, hook: &H) -> Result<H::Grant, Failure> {
+    async fn call_now<H: Hook>(
+        &self,
+        caller: Option<&Caller>,
+        hook: &H,
+        trace: Option<&TraceContext>,
+    ) -> Result<H::Grant, Failure> {
         let target = &self.target;
         let question = hook.ask(Question::about(caller, target));
-        let headers = http::headers(target, caller.and_then(|caller| caller.headers.as_deref()));
+        let mut headers = http::headers(target, caller.and_then(|caller| caller.headers.as_deref()));
+        if let Some(trace) = trace {
+            trace.write(&mut headers);
+        }
         match &target.protocol {
             Protocol::Http { transforms } => {
                 match self.client.post(target, headers, question.to_json()?).await {

@@ -333,13 +333,13 @@ async fn failures_are_counted() {
     assert_eq!(ClientHooks::refresh(&hooks, "nosuch", caller()).wait().await, None);
     let text = hooks.metrics().text();
     assert!(
-        text.contains(r#"centrifugo_proxy_errors_total{protocol="http",type="rpc",name="default"} 1"#),
+        text.contains(r#"centrifugo_proxy_errors{name="default",protocol="http",type="rpc"} 1"#),
         "{text}"
     );
     assert!(
-        text.contains(r#"centrifugo_proxy_inflight_requests{protocol="http",type="rpc",name="nosuch"} 0"#)
+        text.contains(r#"centrifugo_proxy_inflight_requests{name="nosuch",protocol="http",type="rpc"} 0"#)
     );
-    assert!(text.contains(r#"_histogram_count{protocol="http",type="refresh",name="nosuch"} 1"#));
+    assert!(text.contains(r#"_histogram_count{name="nosuch",protocol="http",type="refresh"} 1"#));
 }
 
 /// What the application is told of channels and connections, in both forms; a refusal is an answer, what cannot be read

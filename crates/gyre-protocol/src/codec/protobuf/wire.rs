@@ -203,6 +203,14 @@ impl<'a> Message<'a> {
         }
     }
 
+    /// A number in 8 bytes; those of another type as their bits.
+    pub fn fixed64(&mut self, number: u64, value: u64) {
+        if value != 0 {
+            self.varint(number << 3 | 1);
+            self.0.extend_from_slice(&value.to_le_bytes());
+        }
+    }
+
     /// A switch.
     pub fn bool(&mut self, number: u64, value: bool) {
         self.uint(number, value.into());

@@ -2,7 +2,7 @@
 
 use super::{
     Key,
-    Kind::{Duration, Int, List, Pem, Text},
+    Kind::{Duration, Int, List, Map, Pem, Text},
     Negative, key, object, secret,
     shared::TLS,
     switch, text,
@@ -97,6 +97,12 @@ pub(super) const LOG: &[Key] = &[
     )
     .one_of(&["none", "trace", "debug", "info", "warn", "error", "fatal"]),
     text("file", "File that JSON lines are appended to; without it, text goes to the standard error output."),
+    key(
+        "levels",
+        Map,
+        "",
+        "Levels of parts of the server, such as `{\"hooks\": \"debug\"}`: by subsystem or by module. They win over `level`.",
+    ),
 ];
 
 pub(super) const NODE: &[Key] = &[
