@@ -267,7 +267,7 @@ fn networks(section: &Section, path: &str, key: &str, findings: &mut Findings) -
             }
         }
     }
-    (!networks.is_empty()).then(|| Networks(networks))
+    (!networks.is_empty()).then_some(Networks(networks))
 }
 
 /// Preloading asks for a year and all subdomains, and cannot be taken back soon.
