@@ -225,6 +225,8 @@ pub fn session(data: &[u8]) {
         authenticator: Arc::new(AnyToken),
         hooks: Arc::new(AnyAnswer),
         map_hooks: Arc::new(NoApplication),
+        streams: Arc::new(NoApplication),
+        events: Arc::new(NoApplication),
         polls: Arc::new(NoApplication),
     };
     let info = NodeInfo { uid: "uid".into(), name: "node".into(), version: "0".into() };

@@ -1,4 +1,5 @@
-//! The browser test: a real Chromium and the unmodified `centrifuge` package against the real program.
+//! The browser tests: a real Chromium and the unmodified `centrifuge` package against the real program, and its web interface
+//! for admins.
 
 use std::{path::Path, process::Command};
 
@@ -25,7 +26,13 @@ pub(crate) fn test() -> Outcome {
     if let failed @ Outcome::Failed(_) = run(Command::new("cargo").args(["build", "--release"])) {
         return failed;
     }
-    run(Command::new("node").arg("test.mjs").current_dir(FOLDER).env("CHROMIUM", chromium))
+    for script in ["test.mjs", "admin.mjs"] {
+        let outcome = run(Command::new("node").arg(script).current_dir(FOLDER).env("CHROMIUM", chromium));
+        if let Outcome::Failed(_) = outcome {
+            return outcome;
+        }
+    }
+    Outcome::Passed
 }
 
 /// Chromium's path, after an attempt to install it.

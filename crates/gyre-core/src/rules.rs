@@ -1,6 +1,6 @@
 //! What applies to every session of a node: one immutable value, replaced whole on reload.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use gyre_protocol::{ClientError, Disconnect};
 
@@ -70,6 +70,10 @@ pub struct HookRules {
     pub connect: Option<Box<str>>,
     /// `client.proxy.refresh`: asked when a connection expires; clients do not refresh then.
     pub refresh: Option<Box<str>>,
+    /// `client.proxy.disconnect`: told of the end of every connection that was connected.
+    pub disconnect: Option<Box<str>>,
+    /// `channel.vacated_delay`: a channel without subscribers for that long is reported as vacated.
+    pub vacated_delay: Duration,
     /// Names, in lower case, of the headers of a connect command that some hook may see.
     pub emulated_headers: Box<[Box<str>]>,
 }

@@ -15,7 +15,10 @@ use gyre_core::{
 };
 use hashbrown::{HashMap, hash_map::Entry};
 
-use crate::mailbox::Mailbox;
+use crate::{
+    mailbox::Mailbox,
+    trace::{ChannelTaps, Tap},
+};
 
 /// Shards a node can have: one bit each.
 pub(crate) const SHARDS_MAX: usize = 64;
@@ -29,6 +32,7 @@ pub struct Directory {
     stripes: Box<[Mutex<Stripe>]>,
     hasher: foldhash::fast::RandomState,
     mailboxes: Box<[Arc<Mailbox>]>,
+    taps: ChannelTaps,
 }
 
 impl Directory {
@@ -39,6 +43,7 @@ impl Directory {
             stripes: (0..STRIPES).map(|_| Mutex::default()).collect(),
             hasher: foldhash::fast::RandomState::default(),
             mailboxes: (0..shards).map(|_| Arc::default()).collect(),
+            taps: ChannelTaps::default(),
         }
     }
 
@@ -52,16 +57,42 @@ impl Directory {
         *self.stripe(channel).entry(channel.clone()).or_default() |= 1 << shard;
     }
 
-    /// Events of the channel no longer concern the shard. True if none is interested any more.
+    /// Events of the channel no longer concern the shard. True if none is interested any more, and nobody looks on.
     pub(crate) fn remove_interest(&self, channel: &ChannelName, shard: usize) -> bool {
         let mut stripe = self.stripe(channel);
-        let Entry::Occupied(mut entry) = stripe.entry(channel.clone()) else { return true };
+        let Entry::Occupied(mut entry) = stripe.entry(channel.clone()) else {
+            return !self.taps.contains(channel);
+        };
         *entry.get_mut() &= !(1 << shard);
         if *entry.get() != 0 {
             return false;
         }
         entry.remove();
-        true
+        !self.taps.contains(channel)
+    }
+
+    /// From now on, events of the channel reach one who looks on.
+    pub(crate) fn add_tap(&self, channel: &ChannelName, tap: Tap) {
+        let _stripe = self.stripe(channel);
+        self.taps.add(channel, tap);
+    }
+
+    /// Undoes [`Self::add_tap`]. True if the channel concerns nobody any more.
+    pub(crate) fn remove_tap(&self, channel: &ChannelName, number: u64) -> bool {
+        let stripe = self.stripe(channel);
+        self.taps.remove(channel, number);
+        !stripe.contains_key(channel) && !self.taps.contains(channel)
+    }
+
+    /// Ends everybody's looking on.
+    pub(crate) fn clear_taps(&self) {
+        self.taps.clear();
+    }
+
+    /// Channels that some shard is interested in.
+    pub(crate) fn channel_count(&self) -> usize {
+        let count = |stripe: &Mutex<Stripe>| stripe.lock().unwrap_or_else(PoisonError::into_inner).len();
+        self.stripes.iter().map(count).sum()
     }
 
     /// True if any shard is interested in the channel.
@@ -80,6 +111,9 @@ impl EventSink for Directory {
     fn deliver(&self, channel: &ChannelName, event: ChannelEvent) {
         // The stripe stays locked, so that two events of one channel reach every mailbox in the same order.
         let stripe = self.stripe(channel);
+        if !self.taps.is_empty() {
+            self.taps.tell(channel, &event);
+        }
         let Some((name, &shards)) = stripe.get_key_value(channel) else { return };
         let mut left = shards;
         while left != 0 {

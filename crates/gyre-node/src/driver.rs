@@ -37,6 +37,9 @@ impl ShardState {
             let Some(connection) = self.connections.at_mut(slot) else { return Ok(()) };
             let Some(output) = connection.session.poll_output() else { return Ok(()) };
             self.counters.observe(&output);
+            if !self.taps.is_empty() {
+                self.taps.output(&connection.session, connection.transport, &output);
+            }
             match output {
                 Output::Reply(reply) => self.send(slot, |form| form.reply(&reply).ok()),
                 Output::Push(push) => self.send(slot, |form| form.push(&push).ok()),
@@ -92,7 +95,7 @@ impl ShardState {
                 self.connections.at_mut(slot)?.keep_headers(headers);
                 None
             }
-            Effect::Attach { user } => Some(Outcome::Attached(self.attach(slot, user))),
+            Effect::Attach { user } => Some(Outcome::Attached(self.attach(slot, user, now))),
             Effect::Subscribe { channel, request } => self.subscribe(slot, id, channel, request),
             Effect::Unsubscribe { channel, presence, leave } => {
                 self.unsubscribe(slot, &channel);
@@ -145,6 +148,18 @@ impl ShardState {
             | Effect::ChangeMap { .. }
             | Effect::EnterMap { .. }
             | Effect::LeaveMap { .. } => self.execute_map(slot, id, effect),
+            Effect::FollowStream { stream, channel } => {
+                self.follow_stream(slot, stream, channel);
+                None
+            }
+            Effect::EndStream { stream } => {
+                self.end_stream(slot, stream);
+                None
+            }
+            Effect::PublishToStream { stream, data } => {
+                let sent = self.publish_to_stream(slot, stream, data);
+                self.answer(slot, id, sent.map(Outcome::Published))
+            }
             Effect::JoinPoll { .. }
             | Effect::VerifyTrack { .. }
             | Effect::Track { .. }
@@ -153,9 +168,12 @@ impl ShardState {
     }
 
     /// Registers the connection under its user.
-    fn attach(&mut self, slot: Slot, user: Arc<str>) -> Attached {
+    fn attach(&mut self, slot: Slot, user: Arc<str>, now: Now) -> Attached {
         if !self.node.users.enter(&user, self.rules.limits.user_connection_limit) {
             return Attached::LimitReached;
+        }
+        if let Some(connection) = self.connections.at_mut(slot) {
+            connection.connected_at_ms = now.unix_ms;
         }
         self.users.entry(user).or_default().push(slot);
         Attached::Yes
@@ -216,6 +234,7 @@ impl ShardState {
         }
         if joined == Joined::First {
             self.node.directory.add_interest(&channel, self.index);
+            self.note_state(&channel);
         }
         self.hub.channel_id(place)
     }
@@ -234,6 +253,7 @@ impl ShardState {
         }
         let Some(channel) = removed.emptied else { return };
         let is_last = self.node.directory.remove_interest(&channel, self.index);
+        self.note_state(&channel);
         let is_polled = self.close_polled(&channel);
         if is_last && !is_polled {
             let ports = &self.node.ports;
@@ -243,6 +263,17 @@ impl ShardState {
             };
             self.forget("unsubscribe from the engine", unsubscribed);
         }
+    }
+
+    /// The shard's interest in a channel has begun or ended: some applications want to know.
+    fn note_state(&self, channel: &ChannelName) {
+        let Some(hook) =
+            self.rules.namespaces.options(channel).and_then(|options| options.state_hook.as_ref())
+        else {
+            return;
+        };
+        let delay = self.rules.hooks.vacated_delay;
+        self.node.states.note(hook, channel, delay, crate::clock::now(), &self.node.control);
     }
 
     /// What the channel keeps, if it is a map.
@@ -348,7 +379,7 @@ async fn read_stream(
     ports.broker.subscribe(channel).wait().await?;
     let subscribed = match request.stream {
         None => Subscribed::default(),
-        Some(StreamRead { part, meta_ttl }) => {
+        Some(StreamRead { part, meta_ttl, empty_hook }) => {
             let top_only = HistoryFilter { limit: Some(0), ..HistoryFilter::default() };
             let filter = match part {
                 StreamPart::Top => top_only.clone(),
@@ -357,7 +388,14 @@ async fn read_stream(
                     HistoryFilter { since: Some(since), limit: Some(limit), reverse: false }
                 }
             };
-            match ports.broker.history(channel, filter, meta_ttl).wait().await {
+            let mut history = ports.broker.history(channel, filter.clone(), meta_ttl).wait().await;
+            if let (Ok(History { publications, .. }), Some(hook)) = (&history, empty_hook)
+                && publications.is_empty()
+                && ports.events.cache_empty(&hook, channel).wait().await
+            {
+                history = ports.broker.history(channel, filter, meta_ttl).wait().await;
+            }
+            match history {
                 Err(EngineError::UnrecoverablePosition) => {
                     let history = ports.broker.history(channel, top_only, meta_ttl).wait().await?;
                     Subscribed { history: Some(history), ..Subscribed::default() }

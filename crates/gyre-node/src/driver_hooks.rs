@@ -19,12 +19,7 @@ impl ShardState {
         question: Question,
     ) -> Option<Outcome> {
         let connection = self.connections.at_mut(slot)?;
-        let caller = Caller {
-            transport: connection.transport.name(),
-            protocol: connection.protocol(),
-            headers: connection.headers.clone(),
-            ..caller
-        };
+        let caller = connection.known(caller);
         let hooks = &self.node.ports.hooks;
         let answer = match question {
             Question::Connect(question) => {
@@ -44,6 +39,7 @@ impl ShardState {
                 let answer = hooks.sub_refresh(hook, caller, channel.clone());
                 answer.map(|answer| Outcome::SubRefreshAnswered { channel, answer })
             }
+            Question::OpenStream(request) => return self.open_stream(slot, id, hook, caller, request),
             Question::Map(request) => {
                 let answer = self.node.ports.map_hooks.ask(hook, caller, request);
                 answer.map(|grant| Outcome::MapHookAnswered(grant.map(Box::new)))

@@ -6,18 +6,23 @@
 //! engines fill the ports of `gyre-core`.
 
 mod clock;
+mod departures;
 mod directory;
 mod driver;
 mod driver_hooks;
 mod driver_map;
 mod driver_poll;
+mod driver_stream;
 mod events;
 mod mailbox;
 mod node;
 pub mod ops;
 mod polls;
+mod retry;
 mod sessions;
 mod shard;
+mod states;
+mod trace;
 mod users;
 
 pub use clock::now;
@@ -29,3 +34,4 @@ pub use shard::{
     Commands, ConnectionId, ConnectionOptions, Counters, Fed, Flushed, Link, LocalShard, OpeningRequest,
     PingTimes, Queue, Setup, ShardSnapshot, SimulatedShard, TransportKind, run_shards,
 };
+pub use trace::{Activity, TRACE_EVENTS_MAX, TRACES_MAX, Trace, TraceError, TraceEvent, TraceSubject};

@@ -7,12 +7,18 @@ use std::{
 
 use arc_swap::ArcSwap;
 use gyre_core::{
-    ports::{Authenticator, Broker, ClientHooks, MapHooks, MapStore, PresenceStore, SharedPollBackend},
+    ports::{
+        Authenticator, Broker, ClientHooks, EventHooks, MapHooks, MapStore, PresenceStore, SharedPollBackend,
+        SubscriptionStreams,
+    },
     rules::Rules,
 };
 use tokio::sync::oneshot;
 
-use crate::{directory::Directory, polls::Polls, sessions::Sessions, shard::ShardState, users::Users};
+use crate::{
+    departures::Departures, directory::Directory, polls::Polls, sessions::Sessions, shard::ShardState,
+    states::States, users::Users,
+};
 
 /// The ports a node works with.
 #[derive(Clone)]
@@ -29,6 +35,10 @@ pub struct Ports {
     pub hooks: Arc<dyn ClientHooks>,
     /// The application's say in changes of maps.
     pub map_hooks: Arc<dyn MapHooks>,
+    /// Streams that feed subscriptions.
+    pub streams: Arc<dyn SubscriptionStreams>,
+    /// What the application is told of channels and connections.
+    pub events: Arc<dyn EventHooks>,
     /// The data of shared polls.
     pub polls: Arc<dyn SharedPollBackend>,
 }
@@ -52,9 +62,13 @@ pub struct Node {
     pub(crate) directory: Arc<Directory>,
     pub(crate) users: Users,
     pub(crate) polls: Arc<Polls>,
+    pub(crate) states: States,
+    pub(crate) departures: Arc<Departures>,
     pub(crate) sessions: Sessions,
     /// Connections on all shards, for `client.connection_limit`.
     pub(crate) connections: AtomicUsize,
+    /// How many look on at the moment.
+    pub(crate) traces: AtomicUsize,
     /// Where answers that have to be waited for are waited for.
     pub(crate) control: tokio::runtime::Handle,
     rules: ArcSwap<Rules>,
@@ -81,14 +95,19 @@ impl Node {
             concurrency => concurrency,
         };
         let polls = Arc::new(Polls::new(ports.polls.clone(), directory.clone(), concurrency));
+        let states = States::new(ports.events.clone(), directory.clone());
+        let departures = Arc::new(Departures::new(ports.events.clone()));
         Arc::new(Self {
             info,
             ports,
             directory,
             users: Users::default(),
             polls,
+            states,
+            departures,
             sessions: Sessions::default(),
             connections: AtomicUsize::new(0),
+            traces: AtomicUsize::new(0),
             control,
             rules: ArcSwap::from_pointee(rules),
             started: Instant::now(),
@@ -110,6 +129,13 @@ impl Node {
         }
     }
 
+    /// Tells the application what it has not been told yet of channels and connections, and returns when it has
+    /// answered. For a node that ends; the caller bounds the time.
+    pub async fn settle_events(&self) {
+        self.departures.settle().await;
+        self.states.settle().await;
+    }
+
     /// Whole seconds since the node was made.
     pub fn uptime_seconds(&self) -> u64 {
         self.started.elapsed().as_secs()
@@ -123,6 +149,20 @@ impl Node {
     /// Number of shards.
     pub fn shard_count(&self) -> usize {
         self.directory.mailboxes().len()
+    }
+
+    /// Does something on one shard and waits for it; `None` if there is no such shard, or it has ended.
+    pub(crate) async fn on_shard<T: Send + 'static>(
+        &self,
+        shard: usize,
+        work: impl FnOnce(&mut ShardState) -> T + Send + 'static,
+    ) -> Option<T> {
+        let (sender, receiver) = oneshot::channel();
+        self.directory.mailboxes().get(shard)?.run(Box::new(move |shard| {
+            // The asker may have given up; then nobody needs the answer.
+            drop(sender.send(work(shard)));
+        }));
+        receiver.await.ok()
     }
 
     /// Does something on every shard and waits for all of them. A shard that has ended gives no value.

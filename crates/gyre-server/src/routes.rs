@@ -50,7 +50,7 @@ pub struct Routes {
     /// `http_api.handler_prefix`, unless disabled.
     pub api: Option<Prefixed<HttpApi>>,
     /// `admin`, if enabled.
-    pub admin: Option<Admin>,
+    pub admin: Option<Arc<Admin>>,
     /// `health.handler_prefix`, if enabled.
     pub health: Option<Box<str>>,
     /// `init.handler_prefix`, if enabled.
@@ -71,6 +71,8 @@ pub struct Routes {
     pub connection_rate: RateLimit,
     /// Counts of the API.
     pub api_metrics: Arc<ApiMetrics>,
+    /// Counts of HTTP/3.
+    pub quic: Arc<quic::Statistics>,
     /// Further endpoints: the development mode's.
     pub extra: Option<Arc<dyn Extra>>,
 }
@@ -197,8 +199,13 @@ impl Router {
                 return json("{}", "application/json");
             }
             if is(&routes.prometheus) {
-                let text =
-                    metrics::render(self.shard.node(), &routes.api_metrics, routes.hooks.metrics()).await;
+                let text = metrics::render(
+                    self.shard.node(),
+                    &routes.api_metrics,
+                    routes.hooks.metrics(),
+                    &routes.quic,
+                )
+                .await;
                 return json(text, "application/openmetrics-text; version=1.0.0; charset=utf-8");
             }
         }
@@ -213,6 +220,12 @@ impl Router {
             && let Some(endpoint) = Endpoint::of_path(path, &api.prefix)
         {
             return api.served.call(endpoint, request).await;
+        }
+        if self.scope.admin
+            && let Some(admin) = &routes.admin
+            && let Some(response) = admin.rest(&request).await
+        {
+            return response;
         }
         status(StatusCode::NOT_FOUND, "404 page not found\n")
     }
@@ -388,6 +401,10 @@ pub struct Http3(pub Rc<Router>);
 impl quic::Handler for Http3 {
     fn service(&self) -> Rc<dyn Service> {
         self.0.clone()
+    }
+
+    fn statistics(&self) -> &Arc<quic::Statistics> {
+        &self.0.routes.quic
     }
 
     fn session(&self, head: &RequestHead, peer: Peer) -> Result<webtransport::Options, u16> {

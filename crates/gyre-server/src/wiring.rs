@@ -13,10 +13,12 @@ use gyre_engine::memory::MemoryEngine;
 use gyre_node::{Directory, LocalShard, Node, NodeInfo, Ports, run_shards};
 use gyre_transport::{
     http::Shutdown,
+    quic,
     streaming::emulation,
     tls::{self, CertificateResolver},
     websocket,
 };
+use serde_json::Value;
 use tokio::{runtime::Runtime, sync::watch};
 
 use crate::{
@@ -38,6 +40,8 @@ use crate::{
 const PRESENCE_TTL: Duration = Duration::from_secs(60);
 /// How often expired streams and members are freed.
 const SWEEP_INTERVAL: Duration = Duration::from_secs(1);
+/// How long a server that ends goes on telling the application what has ended with it.
+const TELLING_TIME: Duration = Duration::from_secs(3);
 
 /// A server that runs.
 pub struct Server {
@@ -47,9 +51,11 @@ pub struct Server {
     hooks: Hooks,
     routes: Arc<Routes>,
     certificates: Arc<Certificates>,
+    admin: Option<Arc<Admin>>,
     stop: watch::Sender<bool>,
     threads: Vec<thread::JoinHandle<()>>,
     shutdown_timeout: Duration,
+    control: tokio::runtime::Handle,
 }
 
 /// What the development mode adds.
@@ -124,6 +130,8 @@ pub fn start(resolved: &Resolved, additions: Additions, control: &Runtime) -> Re
         authenticator: authenticator.clone(),
         hooks: Arc::new(hooks.clone()),
         map_hooks: Arc::new(hooks.clone()),
+        streams: Arc::new(hooks.clone()),
+        events: Arc::new(hooks.clone()),
         polls: Arc::new(hooks.clone()),
     };
     let info = node_info(resolved);
@@ -131,6 +139,7 @@ pub fn start(resolved: &Resolved, additions: Additions, control: &Runtime) -> Re
     control.spawn(sweep(engine));
 
     let routes = Arc::new(routes(resolved, &node, hooks.clone(), additions.extra));
+    let admin = routes.admin.clone();
     let (stop, shutdown) = watch::channel(false);
     let h3 = Arc::new(h3_config(resolved));
     let certificates = Arc::new(listeners.certificates(resolved));
@@ -154,8 +163,10 @@ pub fn start(resolved: &Resolved, additions: Additions, control: &Runtime) -> Re
         hooks,
         routes: served,
         certificates,
+        admin,
         stop,
         threads,
+        control: control.handle().clone(),
         shutdown_timeout: timeout,
     })
 }
@@ -177,6 +188,13 @@ impl Server {
         Ok(())
     }
 
+    /// Shows operators this configuration, as [`crate::config::shown`] has made it.
+    pub fn show_configuration(&self, shown: Value) {
+        if let Some(admin) = &self.admin {
+            admin.show_configuration(&shown);
+        }
+    }
+
     /// Where the certificate is replaced, if the server has TLS.
     pub fn certificate(&self) -> Option<Arc<CertificateResolver>> {
         self.certificates.external()
@@ -187,6 +205,12 @@ impl Server {
         self.stop.send_replace(true);
         let deadline = Instant::now() + self.shutdown_timeout;
         let is_clean = self.threads.into_iter().all(|thread| thread.join().is_ok());
+        let told = self
+            .control
+            .block_on(async { tokio::time::timeout(TELLING_TIME, self.node.settle_events()).await });
+        if told.is_err() {
+            tracing::warn!("the application could not be told of everything that has ended");
+        }
         is_clean && Instant::now() < deadline
     }
 }
@@ -230,6 +254,9 @@ fn node_info(resolved: &Resolved) -> NodeInfo {
 
 fn routes(resolved: &Resolved, node: &Arc<Node>, hooks: Hooks, extra: Option<Arc<dyn Extra>>) -> Routes {
     let api_metrics = Arc::<ApiMetrics>::default();
+    let quic = Arc::<quic::Statistics>::default();
+    let has_quic = resolved.server.http3 && resolved.server.tls.is_some();
+    let quic_shown = has_quic.then(|| quic.clone());
     let api = &resolved.api;
     let api_options =
         ApiOptions { key: api.key.clone(), insecure: api.insecure, transport_errors: api.transport_errors };
@@ -267,7 +294,10 @@ fn routes(resolved: &Resolved, node: &Arc<Node>, hooks: Hooks, extra: Option<Arc
             prefix,
             served: HttpApi::new(node.clone(), api_options, api_metrics.clone()),
         }),
-        admin: resolved.admin.clone().map(|options| Admin::new(node.clone(), options, api_metrics.clone())),
+        admin: resolved
+            .admin
+            .clone()
+            .map(|options| Arc::new(Admin::new(node.clone(), options, api_metrics.clone(), quic_shown))),
         health: resolved.health.clone(),
         init: resolved.init.clone(),
         prometheus: resolved.prometheus.clone(),
@@ -281,6 +311,7 @@ fn routes(resolved: &Resolved, node: &Arc<Node>, hooks: Hooks, extra: Option<Arc
         hooks,
         connection_rate: RateLimit::new(resolved.rules.limits.connection_rate_limit, Instant::now()),
         api_metrics,
+        quic,
         extra,
     }
 }

@@ -165,6 +165,17 @@ impl Server {
         Client(connect_async(url).await.unwrap().0)
     }
 
+    /// Publishes by the server API.
+    async fn publish(&self, channel: &str, data: u32) {
+        let body = json!({"channel": channel, "data": data}).to_string();
+        let mut socket = TcpStream::connect(("127.0.0.1", self.port)).await.unwrap();
+        let head = "POST /api/publish HTTP/1.1\r\nhost: a\r\nconnection: close\r\ncontent-length:";
+        socket.write_all(format!("{head} {}\r\n\r\n{body}", body.len()).as_bytes()).await.unwrap();
+        let mut answer = String::new();
+        socket.read_to_string(&mut answer).await.unwrap();
+        assert!(answer.starts_with("HTTP/1.1 200") && answer.contains("result"), "{answer}");
+    }
+
     /// A client that is connected without asking anybody.
     async fn connected(&self) -> Client {
         let mut client = self.client().await;
@@ -395,4 +406,249 @@ async fn a_token_whose_key_is_fetched_holds_up_nobody_else() {
     // The fetch may have run into its time limit by now, which refuses the token as well.
     drop(call.answer.send("HTTP/1.1 200 OK\r\ncontent-length: 11\r\n\r\n{\"keys\":[]}".into()));
     assert_eq!(waiting.next().await, json!({"closed": 3500}));
+}
+
+/// A subscriber that finds nothing to recover makes the backend be told, once for all that wait; what it publishes
+/// before it answers is what they recover.
+///
+/// Spec: centrifugal.dev, "Channel cache empty events"
+#[tokio::test]
+async fn cache_empty() {
+    let mut backend = Backend::start().await;
+    let mut config = open(json!({
+        "allow_subscribe_for_client": true, "allow_subscribe_for_anonymous": true, "history_size": 1,
+        "history_ttl": "60s", "force_recovery": true, "force_recovery_mode": "cache",
+        "cache_empty_proxy_enabled": true,
+    }));
+    config["channel"]["proxy"] = json!({"cache_empty": backend.at("cache_empty")});
+    config["http_api"] = json!({"insecure": true});
+    let server = Server::start(config).await;
+    let subscribe = json!({"id": 2, "subscribe": {"channel": "c", "recover": true}});
+    let mut clients = [server.connected().await, server.connected().await];
+    for client in &mut clients {
+        client.send(subscribe.clone()).await;
+    }
+    let call = backend.call("cache_empty").await;
+    assert_eq!(call.body, json!({"channel": "c"}));
+    let mut later = server.connected().await;
+    later.send(subscribe).await;
+    server.publish("c", 7).await;
+    call.answer(&json!({"result": {"populated": true}}));
+    for client in clients.iter_mut().chain([&mut later]) {
+        let reply = client.next().await;
+        // Whoever was not yet waiting when the publication came has found it.
+        assert_eq!(reply["subscribe"]["publications"][0]["data"], 7, "{reply}");
+    }
+    // Without an answer that says so nothing is read again.
+    clients[0].send(json!({"id": 3, "subscribe": {"channel": "d", "recover": true}})).await;
+    backend.call("cache_empty").await.answer(&json!({}));
+    assert_eq!(clients[0].next().await["subscribe"]["publications"], Value::Null);
+}
+
+/// First and last subscribers are told, repeatedly until the backend has answered; a channel that is left and entered
+/// again within the delay is not told of at all.
+///
+/// Spec: centrifugal.dev, "Channel state events"
+#[tokio::test]
+async fn channel_states() {
+    let mut backend = Backend::start().await;
+    let open_options = json!({"allow_subscribe_for_client": true, "allow_subscribe_for_anonymous": true, "state_proxy_enabled": true});
+    let mut config = open(open_options.clone());
+    config["channel"]["proxy"] = json!({"state": backend.at("state")});
+    config["channel"]["vacated_delay"] = "300ms".into();
+    let server = Server::start(config).await;
+    let (mut one, mut two) = (server.connected().await, server.connected().await);
+    let subscribe = json!({"id": 2, "subscribe": {"channel": "c"}});
+    one.send(subscribe.clone()).await;
+    assert!(one.next().await["subscribe"].is_object());
+    let told = |call: &Call| {
+        let events = call.body["events"].as_array().unwrap().iter();
+        events
+            .map(|event| {
+                assert!(event["time_ms"].as_u64().unwrap() > 1_700_000_000_000);
+                format!("{} {}", event["channel"].as_str().unwrap(), event["type"].as_str().unwrap())
+            })
+            .collect::<Vec<_>>()
+    };
+    let call = backend.call("state").await;
+    assert_eq!(told(&call), ["c occupied"]);
+    call.respond("503 Later\r\ncontent-length: 0\r\n\r\n");
+    let again = backend.call("state").await;
+    assert_eq!(told(&again), ["c occupied"]);
+    // Everything that changes meanwhile waits for the answer.
+    two.send(subscribe.clone()).await;
+    two.next().await;
+    let leave = json!({"id": 3, "unsubscribe": {"channel": "c"}});
+    for client in [&mut one, &mut two] {
+        client.send(leave.clone()).await;
+        client.next().await;
+    }
+    one.send(subscribe).await;
+    one.next().await;
+    two.send(json!({"id": 4, "subscribe": {"channel": "d"}})).await;
+    two.next().await;
+    again.answer(&json!({"result": {}}));
+    let call = backend.call("state").await;
+    assert_eq!(told(&call), ["d occupied"]);
+    call.answer(&json!({}));
+    drop((one, two));
+    let mut vacated = Vec::new();
+    while vacated.len() < 2 {
+        let call = backend.call("state").await;
+        vacated.extend(told(&call));
+        // A refusal is an answer as well.
+        call.answer(&json!({"error": {"code": 1000, "message": "no"}}));
+    }
+    vacated.sort();
+    assert_eq!(vacated, ["c vacated", "d vacated"]);
+}
+
+/// The backend is told who has left, how and after how long, again if it does not answer; also of those whom the end of
+/// the server sends away. Whoever never was connected is not told of.
+#[tokio::test]
+async fn disconnect() {
+    let mut backend = Backend::start().await;
+    let (mut connect, mut disconnect) = (backend.at("connect"), backend.at("disconnect"));
+    (connect["enabled"], disconnect["enabled"]) = (true.into(), true.into());
+    disconnect["include_connection_meta"] = true.into();
+    let proxy = json!({"connect": connect, "disconnect": disconnect});
+    let mut server = Server::start(json!({"client": {"proxy": proxy}})).await;
+    let granted = json!({"result": {"user": "42", "meta": {"m": 1}}});
+    let mut clients = [server.client().await, server.client().await, server.client().await];
+    for client in &mut clients[..2] {
+        client.send(json!({"id": 1, "connect": {}})).await;
+        backend.call("connect").await.answer(&granted);
+        assert!(client.next().await["connect"].is_object());
+    }
+    let [leaving, mut staying, stranger] = clients;
+    drop(stranger);
+    drop(leaving);
+    for is_last in [false, true] {
+        let call = backend.call("disconnect").await;
+        let body = &call.body;
+        assert_eq!(
+            (&body["user"], &body["code"], &body["meta"]),
+            (&"42".into(), &3000.into(), &json!({"m": 1}))
+        );
+        assert_eq!((&body["transport"], &body["reason"]), (&"websocket".into(), &"connection closed".into()));
+        assert!(body["client"].is_string() && body["time_ms"].as_u64().unwrap() > 1_700_000_000_000);
+        match is_last {
+            false => call.respond("503 Later\r\ncontent-length: 0\r\n\r\n"),
+            true => call.answer(&json!({})),
+        }
+    }
+    let stopped = Command::new("kill").args(["-TERM", &server.child.id().to_string()]).status().unwrap();
+    assert!(stopped.success());
+    assert_eq!(staying.next().await, json!({"closed": 3001}));
+    let call = backend.call("disconnect").await;
+    assert_eq!(call.body["code"], 3001);
+    call.answer(&json!({}));
+    drop(staying);
+    assert!(server.child.wait().unwrap().success());
+}
+
+/// One client whose question hangs keeps none of many others from connecting, whatever order the backend answers in.
+#[tokio::test]
+async fn a_hanging_connect_holds_up_no_other() {
+    let mut backend = Backend::start().await;
+    let mut connect = backend.at("connect");
+    connect["enabled"] = true.into();
+    let server = Server::start(json!({"client": {"proxy": {"connect": connect}}})).await;
+    let mut waiting = server.client().await;
+    waiting.send(json!({"id": 1, "connect": {}})).await;
+    let hanging = backend.call("connect").await;
+    let shards = std::thread::available_parallelism().unwrap().get();
+    let (mut others, mut calls) = (Vec::new(), Vec::new());
+    for i in 0..shards * 8 {
+        let mut other = server.client().await;
+        other.send(json!({"id": 1, "connect": {"data": i}})).await;
+        others.push(other);
+        calls.push(backend.call("connect").await);
+    }
+    for call in calls.into_iter().rev() {
+        let user = call.body["data"].to_string();
+        call.answer(&json!({"result": {"user": user, "data": call_data(&user)}}));
+    }
+    for (i, other) in others.iter_mut().enumerate() {
+        assert_eq!(other.next().await["connect"]["data"], call_data(&i.to_string()));
+    }
+    hanging.answer(&json!({"result": {"user": "late"}}));
+    assert!(waiting.next().await["connect"].is_object());
+}
+
+fn call_data(user: &str) -> Value {
+    json!({"for": user})
+}
+
+/// As many questions are under way as the configuration says; further ones wait for their turn, within their own time,
+/// and the clients that ask nothing for nobody.
+#[tokio::test]
+async fn questions_under_way_are_limited() {
+    let mut backend = Backend::start().await;
+    let mut config = open(json!({}));
+    let mut proxy = backend.at("rpc");
+    proxy["concurrency_limit"] = 1.into();
+    let mut hasty = backend.at("hasty");
+    (hasty["concurrency_limit"], hasty["timeout"], hasty["name"]) =
+        (1.into(), "100ms".into(), "hasty".into());
+    config["proxies"] = json!([hasty]);
+    config["rpc"] = json!({
+        "proxy": proxy, "without_namespace": {"proxy_enabled": true},
+        "namespaces": [{"name": "hasty", "proxy_enabled": true, "proxy_name": "hasty"}],
+        "ping": {"enabled": true, "method": "ping"},
+    });
+    let server = Server::start(config).await;
+    let (mut one, mut two) = (server.connected().await, server.connected().await);
+    let mut other = server.connected().await;
+    one.send(json!({"id": 2, "rpc": {"method": "m", "data": 1}})).await;
+    let call = backend.call("rpc").await;
+    two.send(json!({"id": 2, "rpc": {"method": "m", "data": 2}})).await;
+    for _ in 0..20 {
+        other.send(json!({"id": 2, "rpc": {"method": "ping"}})).await;
+        assert_eq!(other.next().await["id"], 2);
+    }
+    assert!(backend.calls.try_recv().is_err(), "it waits for its turn");
+    call.answer(&json!({"result": {"data": 1}}));
+    assert_eq!(one.next().await["rpc"]["data"], 1);
+    let call = backend.call("rpc").await;
+    assert_eq!(call.body["data"], 2);
+    call.answer(&json!({"result": {"data": 2}}));
+    assert_eq!(two.next().await["rpc"]["data"], 2);
+    // Nobody's turn: error 100 when its time is over.
+    for client in [&mut one, &mut two] {
+        client.send(json!({"id": 3, "rpc": {"method": "hasty:m"}})).await;
+    }
+    let _held = backend.call("hasty").await;
+    for client in [&mut one, &mut two] {
+        assert_eq!(client.next().await["error"]["code"], 100);
+    }
+}
+
+/// What a status stands for is what the client gets: an error, a disconnect; any other is error 100.
+///
+/// Spec: centrifugal.dev, "Proxy events from clients to the backend", HTTP status transforms
+#[tokio::test]
+async fn statuses_are_transformed() {
+    let mut backend = Backend::start().await;
+    let mut config = open(json!({}));
+    let mut proxy = backend.at("rpc");
+    proxy["http"] = json!({"status_to_code_transforms": [
+        {"status_code": 404, "to_error": {"code": 1404, "message": "none", "temporary": true}},
+        {"status_code": 403, "to_disconnect": {"code": 4403, "reason": "go"}},
+    ]});
+    config["rpc"] = json!({"proxy": proxy, "without_namespace": {"proxy_enabled": true}});
+    let server = Server::start(config).await;
+    let mut client = server.connected().await;
+    let cases = [
+        ("404 None", json!({"code": 1404, "message": "none", "temporary": true})),
+        ("201 Made", json!({"code": 100, "message": "internal server error", "temporary": true})),
+    ];
+    for (status, error) in cases {
+        client.send(json!({"id": 2, "rpc": {"method": "m"}})).await;
+        backend.call("rpc").await.respond(&format!("{status}\r\ncontent-length: 0\r\n\r\n"));
+        assert_eq!(client.next().await["error"], error);
+    }
+    client.send(json!({"id": 2, "rpc": {"method": "m"}})).await;
+    backend.call("rpc").await.respond("403 No\r\ncontent-length: 0\r\n\r\n");
+    assert_eq!(client.next().await, json!({"closed": 4403}));
 }

@@ -65,10 +65,25 @@ pub struct ChannelOptions {
     pub publish_hook: Option<Box<str>>,
     /// `sub_refresh_proxy_enabled`, `_name`: the hook asked when a subscription expires; clients do not refresh then.
     pub sub_refresh_hook: Option<Box<str>>,
+    /// `subscribe_stream_proxy_enabled`, `_name`, `_bidirectional`: the hook whose streams feed subscriptions.
+    pub stream_hook: Option<Box<StreamHook>>,
+    /// `cache_empty_proxy_enabled`, `_name`: the hook that is told when there is nothing to recover in cache mode.
+    pub cache_empty_hook: Option<Box<str>>,
+    /// `state_proxy_enabled`, `_name`: the hook that is told of first and last subscribers.
+    pub state_hook: Option<Box<str>>,
     /// `map_clients_presence_channel_prefix`: the map of subscribers by client; empty for none.
     pub clients_presence_prefix: Box<str>,
     /// `map_users_presence_channel_prefix`: the map of subscribers by user; empty for none.
     pub users_presence_prefix: Box<str>,
+}
+
+/// A hook that opens a stream for each subscription.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct StreamHook {
+    /// Its name.
+    pub name: Box<str>,
+    /// Clients publish to their stream.
+    pub is_bidirectional: bool,
 }
 
 /// A channel's stream.

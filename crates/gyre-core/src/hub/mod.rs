@@ -214,9 +214,10 @@ impl Hub {
     }
 
     /// The connections subscribed to a channel.
-    pub fn subscribers(&self, channel: &str) -> impl Iterator<Item = Slot> {
+    pub fn subscribers(&self, channel: &str) -> impl ExactSizeIterator<Item = Slot> {
         let channel = self.names.get(channel).map(|&index| &self.channels[index as usize]);
-        channel.into_iter().flat_map(|channel| channel.subscribers.iter().map(|subscriber| subscriber.slot))
+        let subscribers = channel.map_or(&[][..], |channel| &channel.subscribers);
+        subscribers.iter().map(|subscriber| subscriber.slot)
     }
 
     /// The channel's name as the shard shares it.
@@ -265,6 +266,11 @@ impl Hub {
     /// The channel's number: from 1, and its own as long as the shard lives.
     pub fn channel_id(&self, place: Place) -> u32 {
         self.channels[place.channel as usize].id
+    }
+
+    /// The channel of a place.
+    pub fn channel_at(&self, place: Place) -> &ChannelName {
+        &self.channels[place.channel as usize].name
     }
 
     /// The position the subscriber at that place has reached; `None` without positioning.

@@ -2,7 +2,7 @@
 
 use gyre_protocol::Payload;
 
-use crate::ports::Answer;
+use crate::ports::{Answer, EngineError};
 
 /// Verifies connection and subscription tokens.
 pub trait Authenticator: Send + Sync + 'static {
@@ -18,6 +18,39 @@ pub trait Authenticator: Send + Sync + 'static {
     /// # Errors
     /// [`TokenError::Expired`], or [`TokenError::Invalid`] for any other.
     fn track(&self, request: TrackRequest<'_>, now: i64) -> Result<Option<i64>, TokenError>;
+
+    /// From now on, refuses tokens that are well made. `now` is Unix time in seconds.
+    ///
+    /// # Errors
+    /// [`EngineError::LimitReached`] if too many are refused already, [`EngineError::NotAvailable`] where that cannot be.
+    fn revoke(&self, _revocation: Revocation, _now: i64) -> Result<(), EngineError> {
+        Err(EngineError::NotAvailable)
+    }
+}
+
+/// Tokens that count no longer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Revocation {
+    /// Which.
+    pub tokens: RevokedTokens,
+    /// Unix time at which this may be forgotten, because the tokens have expired by then; 0 for never.
+    pub expire_at: i64,
+}
+
+/// Which tokens count no longer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum RevokedTokens {
+    /// The one of this id (`jti`).
+    Id(Box<str>),
+    /// Those of a user that were issued (`iat`) before this Unix time, or do not say when.
+    OfUser {
+        /// User id.
+        user: Box<str>,
+        /// Only subscription tokens for this channel; empty for all tokens.
+        channel: Box<str>,
+        /// Unix time.
+        issued_before: i64,
+    },
 }
 
 /// Keys to be tracked, and the signature that allows it.
@@ -70,6 +103,8 @@ pub struct SubscriptionGrant {
     pub data: Payload,
     /// Options that replace the namespace's.
     pub overrides: Overrides,
+    /// `cache_recover`: the latest publication comes with the subscription, in channels that keep just that.
+    pub cache_recover: bool,
 }
 
 /// Options of the namespace replaced for one subscription; `None` keeps the namespace's.

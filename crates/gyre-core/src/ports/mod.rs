@@ -1,28 +1,33 @@
 //! What the core needs from the outside, as contracts: engines fill [`Broker`], [`MapStore`] and
-//! [`PresenceStore`], the server fills [`Authenticator`], [`ClientHooks`], [`MapHooks`] and [`SharedPollBackend`].
+//! [`PresenceStore`], the server fills [`Authenticator`], [`ClientHooks`], [`MapHooks`], [`SharedPollBackend`],
+//! [`SubscriptionStreams`] and [`EventHooks`].
 //!
 //! Every port answers with [`Answer`]: at once where nothing has to be waited for (the memory engine, local token
 //! checks), else with a future. The caller treats both alike, but an answer at once costs no allocation and no task.
 
 mod authenticator;
 mod broker;
+mod events;
 mod hooks;
 mod map_hooks;
 mod map_store;
 mod no_application;
 mod presence;
 mod shared_poll;
+mod streams;
 
 use std::{future::Future, pin::Pin};
 
 pub use authenticator::*;
 pub use broker::*;
+pub use events::*;
 pub use hooks::*;
 pub use map_hooks::*;
 pub use map_store::*;
 pub use no_application::NoApplication;
 pub use presence::*;
 pub use shared_poll::*;
+pub use streams::*;
 
 /// The answer of a port.
 #[must_use]

@@ -7,9 +7,10 @@ use gyre_protocol::{ClientError, Payload};
 use crate::{
     channel::ChannelName,
     ports::{
-        Answer, Authenticator, Caller, ClientHooks, ConnectGrant, ConnectQuestion, ConnectionClaims,
-        HookRefusal, MapHookGrant, MapHookRequest, MapHooks, PollError, Polled, PublishGrant, Refreshed,
-        SharedPollBackend, SubscribeGrant, SubscriptionClaims, TokenError, TrackRequest,
+        Answer, Authenticator, Caller, ChannelStateEvent, ClientHooks, ConnectGrant, ConnectQuestion,
+        ConnectionClaims, Delivery, DisconnectEvent, EventHooks, HookRefusal, MapHookGrant, MapHookRequest,
+        MapHooks, OpenStream, PollError, Polled, PublishGrant, Refreshed, SharedPollBackend, StreamRequest,
+        SubscribeGrant, SubscriptionClaims, SubscriptionStreams, TokenError, TrackRequest,
     },
 };
 
@@ -29,6 +30,26 @@ impl Authenticator for NoApplication {
 
     fn track(&self, _: TrackRequest<'_>, _: i64) -> Result<Option<i64>, TokenError> {
         Err(TokenError::Expired)
+    }
+}
+
+impl SubscriptionStreams for NoApplication {
+    fn open(&self, _: &str, _: Caller, _: StreamRequest) -> Answer<Result<OpenStream, HookRefusal>> {
+        Answer::Ready(Err(NO_HOOK))
+    }
+}
+
+impl EventHooks for NoApplication {
+    fn cache_empty(&self, _: &str, _: &ChannelName) -> Answer<bool> {
+        Answer::Ready(false)
+    }
+
+    fn channel_states(&self, _: &str, _: Vec<ChannelStateEvent>) -> Answer<Delivery> {
+        Answer::Ready(Delivery::Done)
+    }
+
+    fn disconnected(&self, _: &str, _: DisconnectEvent) -> Answer<Delivery> {
+        Answer::Ready(Delivery::Done)
     }
 }
 

@@ -25,6 +25,11 @@ pub(super) enum BusyCommand {
         id: u32,
         intent: subscribe::Intent,
     },
+    /// A subscribe with a stream of the application's; its effect names the stream.
+    OpenStream {
+        id: u32,
+        intent: subscribe::Intent,
+    },
     /// A granted subscribe; its subscription has the details.
     Subscribe,
     /// Waits for the subscribe of the same channel; no effect of its own.
@@ -79,6 +84,7 @@ impl BusyCommand {
             | Self::SubRefresh { .. } => true,
             Self::VerifySubscribe { .. }
             | Self::AskSubscribe { .. }
+            | Self::OpenStream { .. }
             | Self::Subscribe
             | Self::AskPublish(_)
             | Self::Publish { .. }
@@ -94,6 +100,7 @@ impl BusyCommand {
             Self::Connect(_) => CommandKind::Connect,
             Self::VerifySubscribe { .. }
             | Self::AskSubscribe { .. }
+            | Self::OpenStream { .. }
             | Self::Subscribe
             | Self::Map(_)
             | Self::JoinPoll { .. } => CommandKind::Subscribe,
@@ -110,7 +117,9 @@ impl BusyCommand {
     /// The channel of a subscribe that is not granted yet.
     fn wanted_channel(&self) -> Option<&ChannelName> {
         match self {
-            Self::VerifySubscribe { intent, .. } | Self::AskSubscribe { intent, .. } => Some(&intent.channel),
+            Self::VerifySubscribe { intent, .. }
+            | Self::AskSubscribe { intent, .. }
+            | Self::OpenStream { intent, .. } => Some(&intent.channel),
             _ => None,
         }
     }
@@ -171,6 +180,12 @@ impl Live {
     /// True while a subscribe of the channel waits for something.
     pub(super) fn is_subscribing(&self, channel: &str) -> bool {
         self.subscriptions.is_pending(channel) || self.wanted_channels().any(|wanted| **wanted == *channel)
+    }
+
+    /// Streams that are being opened.
+    pub(super) fn opening_streams(&self) -> impl Iterator<Item = EffectId> {
+        let is_opening = |busy: &&Busy| matches!(busy.command, BusyCommand::OpenStream { .. });
+        self.waiting().filter(is_opening).map(|busy| busy.effect)
     }
 
     fn waiting(&self) -> impl Iterator<Item = &Busy> {

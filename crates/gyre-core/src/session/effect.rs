@@ -10,7 +10,8 @@ use crate::{
     ports::{
         Caller, ConnectGrant, ConnectQuestion, ConnectionClaims, EmulatedHeaders, EngineError, History,
         HistoryFilter, HookRefusal, MapHookGrant, MapHookRequest, MapState, NewEntry, NewPublication,
-        PublishGrant, PublishOptions, Refreshed, StateFilter, SubscribeGrant, SubscriptionClaims, TokenError,
+        PublishGrant, PublishOptions, Refreshed, StateFilter, StreamRequest, SubscribeGrant,
+        SubscriptionClaims, TokenError,
     },
 };
 
@@ -161,6 +162,26 @@ pub enum Effect {
         /// Those that some hook may see.
         headers: EmulatedHeaders,
     },
+    /// Read a stream that was opened; what comes is handed in with [`super::Session::handle_streamed`] and
+    /// [`super::Session::handle_stream_end`]. No outcome.
+    FollowStream {
+        /// The effect that opened it.
+        stream: EffectId,
+        /// Whose subscription it feeds.
+        channel: ChannelName,
+    },
+    /// End a stream, also one that is being opened. No outcome.
+    EndStream {
+        /// The effect that opened it.
+        stream: EffectId,
+    },
+    /// Send a publication up a stream. → [`Outcome::Published`]
+    PublishToStream {
+        /// The effect that opened it.
+        stream: EffectId,
+        /// What.
+        data: Payload,
+    },
     /// Set a key that tells of the client, or keep it alive. No outcome.
     EnterMap {
         /// Channel of the map.
@@ -248,6 +269,9 @@ pub enum Question {
         /// Channel.
         channel: ChannelName,
     },
+    /// Whether it may subscribe, with a stream that feeds its subscription; the effect's id names the stream from then on.
+    /// → [`Outcome::StreamOpened`]
+    OpenStream(StreamRequest),
     /// Whether it may change a map. → [`Outcome::MapHookAnswered`]
     Map(MapHookRequest),
 }
@@ -293,6 +317,8 @@ pub struct StreamRead {
     pub part: StreamPart,
     /// How long the engine keeps the position from now on.
     pub meta_ttl: Duration,
+    /// The hook that is told if there is no publication ([`StreamPart::Latest`] only); it may publish one.
+    pub empty_hook: Option<Box<str>>,
 }
 
 /// A part of a stream.
@@ -328,6 +354,8 @@ pub enum Outcome {
     RefreshAnswered(Option<Refreshed>),
     /// Of [`Question::Subscribe`].
     SubscribeAnswered(Result<Box<SubscribeGrant>, HookRefusal>),
+    /// Of [`Question::OpenStream`]. Without an error there is a stream, to be followed or ended.
+    StreamOpened(Result<Box<SubscribeGrant>, HookRefusal>),
     /// Of [`Question::Publish`].
     PublishAnswered(Result<Box<PublishGrant>, HookRefusal>),
     /// Of [`Question::Rpc`].
@@ -351,7 +379,7 @@ pub enum Outcome {
     MapStream(Result<History, EngineError>),
     /// Of [`Effect::FollowMap`]. After an error the session gives back what was done.
     MapFollowed(Result<Option<History>, EngineError>),
-    /// Of [`Effect::Publish`] and [`Effect::ChangeMap`].
+    /// Of [`Effect::Publish`], [`Effect::ChangeMap`] and [`Effect::PublishToStream`].
     Published(Result<(), EngineError>),
     /// Of [`Effect::Presence`].
     Presence(Result<Vec<Arc<ClientInfo>>, EngineError>),
@@ -430,7 +458,8 @@ pub enum CommandKind {
 }
 
 impl CommandKind {
-    pub(super) fn of(request: &Request<'_>) -> Self {
+    /// The kind of a request.
+    pub fn of(request: &Request<'_>) -> Self {
         match request {
             Request::Connect(_) => Self::Connect,
             Request::Subscribe(_) => Self::Subscribe,

@@ -17,13 +17,17 @@ impl Session {
 
     /// The effect that asks a hook about this client.
     pub(super) fn question(&self, hook: Box<str>, question: Question) -> Effect {
-        let caller = Caller {
+        Effect::Ask { hook, caller: Box::new(self.caller()), question: Box::new(question) }
+    }
+
+    /// What the session knows of its client, for hooks.
+    pub fn caller(&self) -> Caller {
+        Caller {
             client: self.client.to_string().into(),
             user: self.user().cloned().unwrap_or_default(),
             meta: self.live().map(Live::meta).unwrap_or_default(),
             ..Caller::default()
-        };
-        Effect::Ask { hook, caller: Box::new(caller), question: Box::new(question) }
+        }
     }
 }
 

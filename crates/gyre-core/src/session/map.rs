@@ -242,6 +242,7 @@ impl Session {
             features,
             map_keys: None,
             refreshing: None,
+            stream: None,
         };
         let jitter = self.jitter;
         let Some(live) = self.live_mut() else { return };

@@ -128,6 +128,9 @@ impl Session {
                 self.effect(Effect::LeaveMap { channel, key: client.clone(), storage });
             }
         }
+        if let Some(stream) = subscription.stream {
+            self.effect(Effect::EndStream { stream });
+        }
         let state = std::mem::replace(&mut subscription.state, SubscriptionState::Active);
         match state {
             SubscriptionState::Polled(tracked) if !tracked.is_empty() => {

@@ -20,11 +20,13 @@ mod refresh;
 mod rpc;
 mod server;
 mod shared_poll;
+mod stream;
 mod sub_refresh;
 mod subscribe;
 mod subscription;
 mod timers;
 mod unsubscribe;
+mod view;
 
 use std::{collections::VecDeque, sync::Arc, time::Instant};
 
@@ -35,6 +37,7 @@ use gyre_protocol::{
 
 pub use effect::*;
 pub use identity::ClientId;
+pub use view::ChannelView;
 
 use crate::{channel::ChannelName, hub::Direction, limits::Limits, rules::Context};
 use busy::{Busy, BusyCommand};
@@ -298,6 +301,7 @@ impl Session {
                 self.unsubscribe_held();
                 return Ok(());
             }
+            Outcome::StreamOpened(answer) => return self.stream_opened(cx, effect, answer),
             Outcome::RefreshAnswered(answer) => return self.refresh_answered(cx, effect, answer),
             Outcome::SubRefreshAnswered { channel, answer } => {
                 return self.sub_refresh_answered(cx, effect, &channel, answer);
@@ -389,6 +393,7 @@ impl Session {
     /// Ends the session: everything it holds in hub and engine is given back as effects. Messages made before still
     /// go out; further inputs are ignored.
     pub fn close(&mut self) {
+        let opening: Vec<EffectId> = self.live().into_iter().flat_map(Live::opening_streams).collect();
         let subscriptions = match &mut self.state {
             State::Live(live) => std::mem::take(&mut live.subscriptions),
             _ => Subscriptions::default(),
@@ -399,12 +404,18 @@ impl Session {
             | Output::Refused { .. }
             | Output::Effect(
                 _,
-                Effect::Unsubscribe { .. } | Effect::LeaveMap { .. } | Effect::Untrack { .. },
+                Effect::Unsubscribe { .. }
+                | Effect::LeaveMap { .. }
+                | Effect::Untrack { .. }
+                | Effect::EndStream { .. },
             ) => true,
             Output::Effect(..) | Output::Ping | Output::Activate { .. } | Output::Finish => false,
         });
         for (channel, subscription) in subscriptions.into_iter() {
             self.give_back(channel, subscription);
+        }
+        for stream in opening {
+            self.effect(Effect::EndStream { stream });
         }
         self.state = State::Closed;
     }

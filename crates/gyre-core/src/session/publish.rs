@@ -52,6 +52,12 @@ impl Session {
             self.ask(hook.clone(), question, BusyCommand::AskPublish(Box::new(asked)));
             return Ok(());
         }
+        if let Some(hook) = &options.stream_hook {
+            if !hook.is_bidirectional {
+                return Err(ClientError::NOT_AVAILABLE.into());
+            }
+            return self.publish_to_stream(id, channel, data);
+        }
         let Some(live) = self.live() else { return Ok(()) };
         let asker = Asker { user: &live.user, is_subscribed: live.subscriptions.is_active(channel) };
         if !cx.rules.may_call(options.publish, asker) {

@@ -82,6 +82,7 @@ impl Session {
             features: Features::default(),
             map_keys: None,
             refreshing: None,
+            stream: None,
         };
         live.subscriptions.insert(channel.clone(), subscription);
         let data = granted.grant.data;

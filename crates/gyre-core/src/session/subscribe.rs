@@ -23,7 +23,10 @@ use crate::{
     delta,
     filter::{Filter, InvalidFilter},
     hub::{Activation, Delta},
-    ports::{EngineError, HookRefusal, SubscribeGrant, SubscriptionClaims, SubscriptionGrant, TokenError},
+    ports::{
+        EngineError, HookRefusal, StreamRequest, SubscribeGrant, SubscriptionClaims, SubscriptionGrant,
+        TokenError,
+    },
     rules::Context,
     stream::is_recovered,
 };
@@ -33,7 +36,7 @@ use crate::{
 pub(super) struct Intent {
     pub(super) channel: ChannelName,
     since: Option<StreamPosition>,
-    wishes: Wishes,
+    pub(super) wishes: Wishes,
     filter: Result<Option<Box<Filter>>, InvalidFilter>,
     reject_unrecovered: bool,
     /// The phase asked for, of a map.
@@ -123,6 +126,19 @@ impl Session {
             let data = received(self.encoding, &request.data);
             let question = Question::Subscribe { channel: intent.channel.clone(), data };
             self.ask(hook.clone(), question, BusyCommand::AskSubscribe { id, intent });
+            return Ok(());
+        }
+        if let Some(hook) = &options.stream_hook
+            && options.kind == SubscriptionKind::Stream
+            && !cx.rules.is_user_limited(&intent.channel, &options)
+        {
+            let request = StreamRequest {
+                channel: intent.channel.clone(),
+                data: received(self.encoding, &request.data),
+                is_bidirectional: hook.is_bidirectional,
+            };
+            let question = Question::OpenStream(request);
+            self.ask(hook.name.clone(), question, BusyCommand::OpenStream { id, intent });
             return Ok(());
         }
         let Some(live) = self.live() else { return Ok(()) };
@@ -235,7 +251,7 @@ impl Session {
     }
 
     /// Makes a subscription that a token or the application grants.
-    fn begin_granted(
+    pub(super) fn begin_granted(
         &mut self,
         cx: &Context<'_>,
         id: u32,
@@ -282,13 +298,13 @@ impl Session {
             true => live.info.clone(),
             false => Arc::new(ClientInfo { chan_info: grant.info, ..(*live.info).clone() }),
         };
-        let is_forced = options.auto_cache_recover && features.recoverable;
+        let is_cache = options.recovery_mode == RecoveryMode::Cache;
+        let is_forced =
+            (options.auto_cache_recover || (grant.cache_recover && is_cache)) && features.recoverable;
         let is_recovering = since.is_some() || is_forced;
         let recovery = match since {
             _ if !is_recovering || !features.recoverable => Recovery::None,
-            since if options.recovery_mode == RecoveryMode::Cache => {
-                Recovery::Cache(since.unwrap_or_default())
-            }
+            since if is_cache => Recovery::Cache(since.unwrap_or_default()),
             since => Recovery::Stream(since.unwrap_or_default()),
         };
         let presence = features.presence.then(|| info.clone());
@@ -304,7 +320,11 @@ impl Session {
                 StreamPart::Since(since.clone(), cx.rules.limits.recovery_publications_max)
             }
         };
-        let stream = features.positioned.then_some(StreamRead { part, meta_ttl });
+        let empty_hook = match &part {
+            StreamPart::Latest(_) => options.cache_empty_hook.clone(),
+            _ => None,
+        };
+        let stream = features.positioned.then_some(StreamRead { part, meta_ttl, empty_hook });
         let request = SubscribeEffect { join_leave: features.push_join_leave, stream, presence };
         let effect = self.effect(Effect::Subscribe { channel: channel.clone(), request });
         let is_client_side = matches!(origin, Origin::Command { .. });
@@ -338,6 +358,7 @@ impl Session {
             },
             map_keys: None,
             refreshing: None,
+            stream: None,
         };
         let Some(live) = self.live_mut() else { return };
         live.subscriptions.insert(channel, subscription);
@@ -408,9 +429,13 @@ impl Session {
         let jitter = self.jitter;
         let Some(live) = self.live_mut() else { return };
         let Some(subscription) = live.subscriptions.get_mut(channel) else { return };
+        let stream = subscription.stream;
         let join = subscription.features.join_leave.then(|| subscription.info.clone());
         if subscription.needs_tick() {
             live.timers.start_tick(&cx.now, &cx.rules.limits, jitter);
+        }
+        if let Some(stream) = stream {
+            self.effect(Effect::FollowStream { stream, channel: channel.clone() });
         }
         if let Some(info) = join {
             self.effect(Effect::Join { channel: channel.clone(), info });

@@ -29,6 +29,8 @@ pub(crate) struct Subscription {
     pub(crate) map_keys: Option<Box<MapKeys>>,
     /// The question whether it may go on, while it is not answered.
     pub(crate) refreshing: Option<EffectId>,
+    /// The stream of the application that feeds it, by the effect that opened it.
+    pub(crate) stream: Option<EffectId>,
 }
 
 /// Where a subscriber has keys while it is there.

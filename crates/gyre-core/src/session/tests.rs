@@ -16,6 +16,7 @@ use crate::{
 
 mod hooks;
 mod keyed;
+mod streams;
 
 /// A session, its rules, a clock that moves only when told, and an application that answers every effect as the test
 /// wants.

@@ -50,6 +50,11 @@ impl Node {
         self.directory.has_interest(&ChannelName::new(channel))
     }
 
+    /// Channels with subscribers; unlike [`Self::channels`] without their names.
+    pub fn channel_count(&self) -> usize {
+        self.directory.channel_count()
+    }
+
     /// How many clients, users, channels and subscriptions this node has.
     pub async fn summary(&self) -> NodeSummary {
         let channels = self.channels("").await.map_or(0, |channels| channels.len());

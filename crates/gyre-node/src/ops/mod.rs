@@ -4,6 +4,7 @@
 //! Operations that only touch the engine answer with [`Answer`] and may be called on a shard; those that concern
 //! connections ask every shard and have to be waited for.
 
+mod connection_list;
 mod connections;
 mod history;
 mod info;
@@ -11,6 +12,7 @@ mod map;
 mod presence;
 mod publish;
 mod shared_poll;
+mod tokens;
 
 use std::borrow::Cow;
 
@@ -19,6 +21,7 @@ use gyre_core::{
     ports::{Answer, EngineError},
 };
 
+pub use connection_list::{ConnectionList, ConnectionPage};
 pub use connections::{DisconnectRequest, RefreshRequest, SubscribeRequest, Target, UnsubscribeRequest};
 pub use history::HistoryPage;
 pub use info::NodeSummary;
@@ -84,7 +87,7 @@ impl Node {
     ///
     /// # Errors
     /// 107 for no name, 102 for an unknown namespace.
-    fn api_channel(&self, channel: &str) -> Result<std::sync::Arc<ChannelOptions>, ApiError> {
+    pub(crate) fn api_channel(&self, channel: &str) -> Result<std::sync::Arc<ChannelOptions>, ApiError> {
         if channel.is_empty() {
             return Err(ApiError::BAD_REQUEST);
         }

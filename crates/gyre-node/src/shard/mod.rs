@@ -5,8 +5,10 @@
 //! woken by the first frame of a turn and runs after the tasks that were ready before it. Coalescing under load comes
 //! from that, with no added delay when idle.
 
+mod apps;
 mod counters;
 mod link;
+mod listing;
 mod queue;
 mod simulated;
 mod state;
@@ -31,6 +33,7 @@ use gyre_protocol::{Command, Disconnect};
 
 pub use counters::Counters;
 pub use link::{Commands, ConnectionOptions, Fed, Flushed, Link, OpeningRequest, TransportKind};
+pub(crate) use listing::{ConnectionFilter, Listed};
 pub use queue::Queue;
 pub use simulated::SimulatedShard;
 pub use state::ShardSnapshot;
@@ -42,7 +45,7 @@ use crate::{mailbox::Message, node::Node};
 const SLICE: usize = 256;
 
 /// A connection on its shard. Valid until [`LocalShard::release`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct ConnectionId {
     pub(crate) slot: u32,
     pub(crate) generation: u32,

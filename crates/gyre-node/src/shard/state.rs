@@ -15,19 +15,29 @@ use gyre_core::{
     delta::Patches,
     hub::{Hub, KeyedHub, Outbox, Place, Slot, WireForm},
     limits::Limits,
-    ports::{ChannelEvent, ConnectionHeaders, EmulatedHeaders},
+    ports::{Caller, ChannelEvent, ConnectionHeaders, DisconnectEvent, EmulatedHeaders},
     rules::{self, Now, Rules},
     session::{ClientId, Session, SessionAddress, SessionOptions},
 };
-use gyre_protocol::{Command, Disconnect, Push, PushBody, codec::Encoding};
+use gyre_protocol::{Command, Disconnect, Push, PushBody, Request, codec::Encoding};
 use hashbrown::HashMap;
 use slab::Slab;
 
 use super::{
     Commands, ConnectionId, ConnectionOptions, Counters, Fed, Flushed, Link, Queue, TransportKind,
-    link::Frame, wheel::Wheel,
+    apps::{App, Apps},
+    link::Frame,
+    wheel::Wheel,
 };
-use crate::{clock, events, mailbox::Message, node::Node, sessions::SessionPlace};
+use crate::{
+    clock,
+    driver_stream::{StreamId, StreamLink},
+    events,
+    mailbox::Message,
+    node::Node,
+    sessions::SessionPlace,
+    trace::UserTaps,
+};
 
 /// One shard's connections, hub and timers.
 pub(crate) struct ShardState {
@@ -41,6 +51,11 @@ pub(crate) struct ShardState {
     pub(crate) users: HashMap<Arc<str>, Vec<Slot>, foldhash::fast::RandomState>,
     pub(crate) counters: Counters,
     pub(crate) patches: Patches,
+    /// Who looks on.
+    pub(crate) taps: UserTaps,
+    apps: Apps,
+    /// Streams of the application that feed subscriptions; few have any.
+    pub(crate) streams: HashMap<StreamId, StreamLink>,
     wheel: Wheel,
     timer_waker: Option<Waker>,
     generation: u32,
@@ -80,6 +95,12 @@ pub(crate) struct Connection {
     idle_waker: Option<Waker>,
     /// What hooks may see of its headers, if anything.
     pub(crate) headers: Option<Arc<ConnectionHeaders>>,
+    /// What the client calls itself.
+    pub(crate) app: Option<Arc<App>>,
+    /// Unix time in milliseconds at which its user was known; 0 until then.
+    pub(crate) connected_at_ms: u64,
+    /// Unix time in milliseconds.
+    opened_ms: u64,
 }
 
 /// Whether a peer takes more.
@@ -132,6 +153,9 @@ impl ShardState {
             users: HashMap::default(),
             counters: Counters::default(),
             patches: Patches::default(),
+            taps: UserTaps::default(),
+            apps: Apps::default(),
+            streams: HashMap::new(),
             wheel: Wheel::new(Instant::now()),
             timer_waker: None,
             generation: 0,
@@ -178,6 +202,9 @@ impl ShardState {
             armed: u64::MAX,
             idle_waker: None,
             headers: options.opening.headers,
+            app: None,
+            connected_at_ms: 0,
+            opened_ms: now.unix_ms,
         });
         self.counters.accepted[options.transport as usize] += 1;
         let slot = slot as Slot;
@@ -215,6 +242,12 @@ impl ShardState {
             return Fed::Over;
         };
         self.counters.commands += 1;
+        if !self.taps.is_empty() {
+            self.taps.command(&connection.session, connection.transport, &command);
+        }
+        if let Some(Request::Connect(request)) = &command.request {
+            connection.app = self.apps.share(&request.name, &request.version);
+        }
         let cx = rules::Context { now, rules: &self.rules, patches: &self.patches };
         let outcome = connection.session.handle_command(&cx, command);
         self.settle(id.slot, outcome, now);
@@ -328,6 +361,8 @@ impl ShardState {
             *self.counters.closes.entry((connection.transport, disconnect.code)).or_default() += 1;
         }
         events::disconnected(&connection.session, connection.transport, disconnect);
+        self.taps.ended(&connection.session, connection.transport, disconnect);
+        self.tell_departure(slot, disconnect, now);
         self.forget_session(slot, now);
         let Some(connection) = self.connections.slots.get_mut(slot as usize) else { return };
         if [Disconnect::SLOW.code, Disconnect::WRITE_ERROR.code].contains(&disconnect.code) {
@@ -342,6 +377,18 @@ impl ShardState {
         }
         connection.link.close(disconnect, &mut connection.queue);
         self.connections.mark_dirty(slot);
+    }
+
+    /// A client that was connected is so no longer: some applications want to know.
+    fn tell_departure(&self, slot: Slot, disconnect: &Disconnect, now: Now) {
+        let Some(hook) = &self.rules.hooks.disconnect else { return };
+        let connection = self.connections.slots.get(slot as usize);
+        let Some(connection) = connection.filter(|c| c.session.is_connected()) else { return };
+        let caller = connection.known(connection.session.caller());
+        let duration_ms = now.unix_ms.saturating_sub(connection.opened_ms);
+        let disconnect = disconnect.clone();
+        let event = DisconnectEvent { caller, disconnect, duration_ms, time_ms: now.unix_ms };
+        self.node.departures.tell(hook.clone(), event, &self.node.control);
     }
 
     /// Gives back everything a session holds.
@@ -370,8 +417,11 @@ impl ShardState {
         if connection.phase != Phase::Closing {
             connection.phase = Phase::Closing;
             events::disconnected(&connection.session, connection.transport, &Disconnect::CONNECTION_CLOSED);
+            self.taps.ended(&connection.session, connection.transport, &Disconnect::CONNECTION_CLOSED);
             *self.counters.disconnects.entry(Disconnect::CONNECTION_CLOSED.code).or_default() += 1;
-            self.forget_session(id.slot, clock::now());
+            let now = clock::now();
+            self.tell_departure(id.slot, &Disconnect::CONNECTION_CLOSED, now);
+            self.forget_session(id.slot, now);
         }
         self.connections.slots.remove(id.slot as usize);
         true
@@ -379,6 +429,9 @@ impl ShardState {
 
     pub(crate) fn begin_shutdown(&mut self) {
         self.is_shutting_down = true;
+        // Whoever looks on is told by the end of it, so that the server need not wait.
+        self.taps.clear();
+        self.node.directory.clear_taps();
         let now = clock::now();
         let slots: Vec<Slot> = self.connections.slots.iter().map(|(slot, _)| slot as Slot).collect();
         for slot in slots {
@@ -522,12 +575,27 @@ impl ShardState {
 }
 
 impl Connection {
+    /// Adds what hooks may know of a client that its session does not.
+    pub(crate) fn known(&self, caller: Caller) -> Caller {
+        Caller {
+            transport: self.transport.name(),
+            protocol: self.protocol(),
+            headers: self.headers.clone(),
+            ..caller
+        }
+    }
+
     /// The encoding's name in hook requests.
     pub(crate) fn protocol(&self) -> &'static str {
         match self.form.encoding {
             Encoding::Json => "json",
             Encoding::Protobuf => "protobuf",
         }
+    }
+
+    /// Bytes that wait to be written.
+    pub(crate) fn queued_bytes(&self) -> usize {
+        self.queue.bytes()
     }
 
     /// Keeps what a connect command said instead of headers.
@@ -571,9 +639,26 @@ impl Connections {
         self.slots.get_mut(id.slot as usize).filter(|connection| connection.generation == id.generation)
     }
 
+    /// True if half of what may wait for a peer does: whoever can should bring no more.
+    pub(crate) fn is_behind(&self, id: ConnectionId) -> bool {
+        let connection = self.slots.get(id.slot as usize).filter(|c| c.generation == id.generation);
+        connection
+            .is_some_and(|c| c.writing != Writing::Free && c.queue.bytes() > self.limits.queue_bytes_max / 2)
+    }
+
     /// The connection in that slot, if its session takes inputs.
     pub(crate) fn open_mut(&mut self, slot: Slot) -> Option<&mut Connection> {
         self.slots.get_mut(slot as usize).filter(|connection| connection.phase == Phase::Open)
+    }
+
+    /// Slots there are, empty ones included: the highest number and one.
+    pub(crate) fn slot_count(&self) -> usize {
+        self.slots.capacity()
+    }
+
+    /// The connection in that slot, whatever its phase, to be looked at.
+    pub(crate) fn at(&self, slot: Slot) -> Option<&Connection> {
+        self.slots.get(slot as usize)
     }
 
     /// The connection in that slot, whatever its phase.

@@ -115,6 +115,8 @@ impl World {
             authenticator: Arc::new(NoApplication),
             hooks: Arc::new(NoApplication),
             map_hooks: Arc::new(NoApplication),
+            streams: Arc::new(NoApplication),
+            events: Arc::new(NoApplication),
             polls: Arc::new(NoApplication),
         };
         let info = NodeInfo { uid: "uid".into(), name: "node".into(), version: "0".into() };

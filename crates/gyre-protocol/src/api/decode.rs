@@ -2,7 +2,9 @@
 
 use std::borrow::Cow;
 
-use super::{History, Map, Method, Overrides, Publish, Request, Subscribe, Target};
+use super::{
+    Connections, History, InvalidateUserTokens, Map, Method, Overrides, Publish, Request, Subscribe, Target,
+};
 use crate::{
     client::RawPayload,
     codec::{DecodeError, json::parser::Parser, last_wins},
@@ -78,15 +80,12 @@ pub struct LegacyCommand<'a> {
 /// Numbers the legacy format knows, methods of other editions included.
 const LEGACY_NUMBER_MAX: u32 = 39;
 /// Names the legacy format knows and this server has no method for.
-const LEGACY_FOREIGN: [&str; 22] = [
-    "connections",
+const LEGACY_FOREIGN: [&str; 19] = [
     "update_user_status",
     "get_user_status",
     "delete_user_status",
     "block_user",
     "unblock_user",
-    "revoke_token",
-    "invalidate_user_tokens",
     "device_register",
     "device_update",
     "device_remove",
@@ -185,6 +184,22 @@ fn request<'a>(p: &mut Parser<'a>, method: Method) -> Read<Request<'a>> {
         Method::MapClear => Request::MapClear(text(p, "channel")?),
         Method::SharedPollPublish => Request::SharedPollPublish(Box::new(map(p)?)),
         Method::Channels => Request::Channels { pattern: text(p, "pattern")? },
+        Method::RevokeToken => {
+            let (mut uid, mut expire_at) = (Cow::Borrowed(""), 0);
+            fields! { p; "uid" => uid, p.string()?; "expire_at" => expire_at, p.integer()?; };
+            Request::RevokeToken { uid, expire_at }
+        }
+        Method::InvalidateUserTokens => {
+            let mut m = InvalidateUserTokens::default();
+            fields! { p;
+                "user" => m.user, p.string()?;
+                "channel" => m.channel, p.string()?;
+                "issued_before" => m.issued_before, p.integer()?;
+                "expire_at" => m.expire_at, p.integer()?;
+            };
+            Request::InvalidateUserTokens(m)
+        }
+        Method::Connections => Request::Connections(Box::new(connections(p)?)),
         Method::Rpc => Request::Rpc { method: text(p, "method")? },
         Method::Info => {
             p.object(|_, _| Ok(false))?;
@@ -340,6 +355,20 @@ fn map<'a>(p: &mut Parser<'a>) -> Read<Map<'a>> {
         "since_epoch" => m.since_epoch, p.string()?;
         "reverse" => m.reverse, p.bool()?;
         "epoch" => m.epoch, p.string()?;
+    };
+    Ok(m)
+}
+
+fn connections<'a>(p: &mut Parser<'a>) -> Read<Connections<'a>> {
+    let mut m = Connections::default();
+    fields! { p;
+        "user" => m.user, p.string()?;
+        "expression" => m.expression, p.string()?;
+        "label_filter" => m.has_label_filter, p.raw()? != b"null";
+        "client" => m.client, p.string()?;
+        "channel" => m.channel, p.string()?;
+        "limit" => m.limit, p.integer()?;
+        "cursor" => m.cursor, p.string()?;
     };
     Ok(m)
 }

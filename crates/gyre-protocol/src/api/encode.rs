@@ -1,8 +1,8 @@
 //! Answers.
 
-use super::{Error, Node, Outcome, ResultBody};
+use super::{Connection, Error, Node, Outcome, ResultBody};
 use crate::{
-    client::Publication,
+    client::{Payload, PayloadForm, Publication},
     codec::{
         EncodeOptions,
         json::encode::{Object, Writer, Written, write_members, write_tags},
@@ -105,10 +105,54 @@ fn write_result(o: &mut Object<'_, '_>, result: &ResultBody) -> Written {
             o.string("cursor", cursor);
             Ok(())
         }
+        ResultBody::Connections { connections, cursor } => {
+            o.message("connections", |o| {
+                connections.iter().try_for_each(|connection| {
+                    o.message(&connection.client, |o| write_connection(o, connection))
+                })
+            })?;
+            o.string("cursor", cursor);
+            Ok(())
+        }
         ResultBody::MapStats { num_keys } => {
             o.uint("num_keys", (*num_keys).into());
             Ok(())
         }
+    }
+}
+
+fn write_connection(o: &mut Object<'_, '_>, connection: &Connection) -> Written {
+    o.string("app_name", &connection.app_name);
+    o.string("app_version", &connection.app_version);
+    o.string("transport", connection.transport);
+    o.string("protocol", connection.protocol);
+    o.string("user", &connection.user);
+    o.message("state", |o| {
+        if !connection.channels.is_empty() {
+            o.message("channels", |o| {
+                connection.channels.iter().try_for_each(|channel| {
+                    o.message(&channel.name, |o| {
+                        o.bool("server_side", channel.is_server_side);
+                        Ok(())
+                    })
+                })
+            })?;
+        }
+        write_json_payload(o, "meta", &connection.meta)
+    })?;
+    o.uint("connected_at_ms", connection.connected_at_ms);
+    o.uint("num_channels", connection.num_channels.into());
+    o.string("status", connection.status);
+    o.uint("queue_bytes", connection.queue_bytes);
+    o.string("node", &connection.node);
+    write_json_payload(o, "info", &connection.info)
+}
+
+/// Leaves out what is no JSON: one connection's information must not spoil the list.
+fn write_json_payload(o: &mut Object<'_, '_>, key: &str, payload: &Payload) -> Written {
+    match payload.form() {
+        PayloadForm::Binary => Ok(()),
+        _ => o.payload(key, payload),
     }
 }
 

@@ -5,6 +5,7 @@
 //!
 //! Spec: centrifugo `internal/apiproto/api.proto`; centrifugal.dev, "Server API walkthrough".
 
+mod connections;
 mod decode;
 pub mod describe;
 mod encode;
@@ -14,6 +15,7 @@ use std::{borrow::Cow, sync::Arc};
 
 use crate::client::{ClientInfo, PresenceStats, Publication, RawPayload};
 
+pub use connections::{Connection, ConnectionChannel, Connections};
 pub use decode::{LegacyCommand, decode_batch, decode_legacy, decode_request};
 pub use encode::{encode_broadcast, encode_error, encode_result};
 
@@ -44,7 +46,7 @@ macro_rules! methods {
             }
 
             /// The field of a batch's commands and replies.
-            fn field_number(self) -> u64 {
+            pub fn field_number(self) -> u64 {
                 match self { $(Self::$variant => $field,)* }
             }
         }
@@ -72,6 +74,9 @@ methods! {
     MapStats "map_stats" "MapStats" 37 40;
     MapClear "map_clear" "MapClear" 38 41;
     SharedPollPublish "shared_poll_publish" "SharedPollPublish" 39 42;
+    Connections "connections" "Connections" 14 17;
+    RevokeToken "revoke_token" "RevokeToken" 20 23;
+    InvalidateUserTokens "invalidate_user_tokens" "InvalidateUserTokens" 21 24;
 }
 
 impl Method {
@@ -110,6 +115,9 @@ pub enum Request<'a> {
     MapStats(Cow<'a, str>),
     MapClear(Cow<'a, str>),
     SharedPollPublish(Box<Map<'a>>),
+    Connections(Box<Connections<'a>>),
+    RevokeToken { uid: Cow<'a, str>, expire_at: i64 },
+    InvalidateUserTokens(InvalidateUserTokens<'a>),
 }
 
 impl Request<'_> {
@@ -136,6 +144,9 @@ impl Request<'_> {
             Self::MapStats(_) => Method::MapStats,
             Self::MapClear(_) => Method::MapClear,
             Self::SharedPollPublish(_) => Method::SharedPollPublish,
+            Self::Connections(_) => Method::Connections,
+            Self::RevokeToken { .. } => Method::RevokeToken,
+            Self::InvalidateUserTokens(_) => Method::InvalidateUserTokens,
         }
     }
 }
@@ -241,6 +252,16 @@ pub struct Map<'a> {
     pub epoch: Cow<'a, str>,
 }
 
+/// invalidate_user_tokens.
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
+#[expect(missing_docs, reason = "each is the field of that name")]
+pub struct InvalidateUserTokens<'a> {
+    pub user: Cow<'a, str>,
+    pub channel: Cow<'a, str>,
+    pub issued_before: i64,
+    pub expire_at: i64,
+}
+
 /// What a request is answered with. The error table is the server API's own.
 pub type Outcome = Result<ResultBody, Error>;
 
@@ -268,6 +289,7 @@ pub enum ResultBody {
     MapPublish { offset: u64, epoch: String, suppress_reason: Option<&'static str> },
     MapEntries { entries: Vec<Arc<Publication>>, offset: u64, epoch: String, cursor: Box<str> },
     MapStats { num_keys: u32 },
+    Connections { connections: Vec<Connection>, cursor: String },
 }
 
 /// A node, as `info` tells of it.

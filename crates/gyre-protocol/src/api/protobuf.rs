@@ -7,7 +7,8 @@
 use std::borrow::Cow;
 
 use super::{
-    Error, History, Map, Method, Node, Outcome, Overrides, Publish, Request, ResultBody, Subscribe, Target,
+    Connection, Connections, Error, History, InvalidateUserTokens, Map, Method, Node, Outcome, Overrides,
+    Publish, Request, ResultBody, Subscribe, Target,
 };
 use crate::{
     client::{Publication, RawPayload},
@@ -78,6 +79,12 @@ fn request(method: Method, value: Value<'_>) -> Read<Request<'_>> {
         Method::MapClear => Request::MapClear(text(value)?),
         Method::SharedPollPublish => Request::SharedPollPublish(Box::new(shared_poll_publish(value)?)),
         Method::Channels => Request::Channels { pattern: text(value)? },
+        Method::RevokeToken => {
+            let (expire_at, uid) = revoke_token(value)?;
+            Request::RevokeToken { uid, expire_at }
+        }
+        Method::InvalidateUserTokens => Request::InvalidateUserTokens(invalidate_user_tokens(value)?),
+        Method::Connections => Request::Connections(Box::new(connections(value)?)),
         Method::Rpc => Request::Rpc { method: text(value)? },
         Method::Info => {
             each_field(value.bytes()?, |_, _| Ok(()))?;
@@ -272,6 +279,32 @@ fn shared_poll_publish(value: Value<'_>) -> Read<Map<'_>> {
     }
 }
 
+fn revoke_token(value: Value<'_>) -> Read<(i64, Cow<'_, str>)> {
+    message! { value, (i64, Cow<'_, str>); m, v; 1 => m.0 = v.varint()? as i64; 2 => m.1 = v.string()?; }
+}
+
+fn invalidate_user_tokens(value: Value<'_>) -> Read<InvalidateUserTokens<'_>> {
+    message! { value, InvalidateUserTokens<'_>; m, v;
+        1 => m.expire_at = v.varint()? as i64;
+        2 => m.user = v.string()?;
+        3 => m.issued_before = v.varint()? as i64;
+        4 => m.channel = v.string()?;
+    }
+}
+
+/// The filter by labels is a message of its own; that there is one is all that matters.
+fn connections(value: Value<'_>) -> Read<Connections<'_>> {
+    message! { value, Connections<'_>; m, v;
+        1 => m.user = v.string()?;
+        2 => m.expression = v.string()?;
+        3 => m.has_label_filter = true;
+        100 => m.client = v.string()?;
+        101 => m.channel = v.string()?;
+        102 => m.limit = v.varint()? as i32;
+        103 => m.cursor = v.string()?;
+    }
+}
+
 /// Appends the response of any method but batch: an error, or a result.
 pub fn encode_response(outcome: &Outcome, out: &mut Vec<u8>) {
     write_response(&mut Message::new(out), outcome);
@@ -361,6 +394,15 @@ fn write_result(m: &mut Message<'_>, result: &ResultBody) {
             m.string(3, epoch);
             m.string(4, cursor);
         }
+        ResultBody::Connections { connections, cursor } => {
+            for connection in connections {
+                m.message(1, |m| {
+                    m.string(1, &connection.client);
+                    m.message(2, |m| write_connection(m, connection));
+                });
+            }
+            m.string(100, cursor);
+        }
         ResultBody::MapStats { num_keys } => m.uint(1, (*num_keys).into()),
     }
 }
@@ -381,6 +423,29 @@ fn write_map_entry(m: &mut Message<'_>, entry: &Publication) {
     m.uint(4, entry.offset);
     m.uint(5, entry.score as u64);
     m.bool(6, entry.removed);
+}
+
+fn write_connection(m: &mut Message<'_>, connection: &Connection) {
+    m.string(1, &connection.app_name);
+    m.string(2, &connection.app_version);
+    m.string(3, connection.transport);
+    m.string(4, connection.protocol);
+    m.string(8, &connection.user);
+    m.message(9, |m| {
+        for channel in &connection.channels {
+            m.message(1, |m| {
+                m.string(1, &channel.name);
+                m.message(2, |m| m.bool(100, channel.is_server_side));
+            });
+        }
+        m.bytes(4, connection.meta.bytes());
+    });
+    m.uint(10, connection.connected_at_ms);
+    m.uint(100, connection.num_channels.into());
+    m.string(101, connection.status);
+    m.uint(102, connection.queue_bytes);
+    m.string(103, &connection.node);
+    m.bytes(104, connection.info.bytes());
 }
 
 fn write_node(m: &mut Message<'_>, node: &Node) {

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use gyre_protocol::{
     ClientInfo, Payload, PresenceStats, Publication, RawPayload,
     api::{
-        Error, History, Map, Method, Node, Outcome, Overrides, Publish, Request, ResultBody, Subscribe,
-        Target,
+        Connection, ConnectionChannel, Connections, Error, History, InvalidateUserTokens, Map, Method, Node,
+        Outcome, Overrides, Publish, Request, ResultBody, Subscribe, Target,
         protobuf::{decode_batch, decode_request, encode_error, encode_reply, encode_response},
     },
     codec::protobuf::wire::Message,
@@ -82,6 +82,31 @@ fn requests_are_decoded_by_their_numbers() {
     is(Method::PresenceStats, b"\x0a\x01c", Request::PresenceStats("c".into()));
     is(Method::Info, b"\x0a\x01c", Request::Info);
     is(Method::Rpc, b"\x0a\x01m\x12\x02{}", Request::Rpc { method: "m".into() });
+    let revoke = Request::RevokeToken { uid: "t".into(), expire_at: 9 };
+    is(Method::RevokeToken, b"\x08\x09\x12\x01t", revoke);
+    is(
+        Method::InvalidateUserTokens,
+        b"\x08\x09\x12\x01u\x18\x07\x22\x01c",
+        Request::InvalidateUserTokens(InvalidateUserTokens {
+            user: "u".into(),
+            channel: "c".into(),
+            issued_before: 7,
+            expire_at: 9,
+        }),
+    );
+    is(
+        Method::Connections,
+        b"\x0a\x01u\x12\x01e\x1a\x00\xa2\x06\x02id\xaa\x06\x01c\xb0\x06\x09\xba\x06\x01p",
+        Request::Connections(Box::new(Connections {
+            user: "u".into(),
+            expression: "e".into(),
+            has_label_filter: true,
+            client: "id".into(),
+            channel: "c".into(),
+            limit: 9,
+            cursor: "p".into(),
+        })),
+    );
     is(Method::Channels, b"\x0a\x01*", Request::Channels { pattern: "*".into() });
 }
 
@@ -142,7 +167,7 @@ fn batches_are_decoded_by_their_numbers() {
     let cases: [(&[u8], Vec<Option<Request<'_>>>); 5] = [
         (b"", vec![]),
         (b"\x0a\x02\x6a\x00\x10\x01", vec![info.clone()]),
-        (b"\x0a\x00\x0a\x03\x8a\x01\x00", vec![None, None]),
+        (b"\x0a\x00\x0a\x03\xca\x01\x00", vec![None, None]),
         // info (13), then presence (9): the latter is looked at first.
         (b"\x0a\x07\x6a\x00\x4a\x03\x0a\x01c", vec![presence]),
         (
@@ -224,6 +249,27 @@ fn responses_are_encoded_by_their_numbers() {
     assert_eq!(response(Ok(ResultBody::MapStats { num_keys: 4 })), b"\x12\x02\x08\x04");
     let channels = ResultBody::Channels(vec![("c".to_owned(), 5)]);
     assert_eq!(response(Ok(channels)), b"\x12\x09\x0a\x07\x0a\x01c\x12\x02\x08\x05");
+    let connection = Connection {
+        client: "id".into(),
+        app_name: "a".into(),
+        app_version: "1".into(),
+        transport: "t",
+        protocol: "p",
+        user: "u".into(),
+        channels: vec![ConnectionChannel { name: "c".into(), is_server_side: true }],
+        num_channels: 2,
+        meta: Payload::new(&b"m"[..]),
+        info: Payload::new(&b"i"[..]),
+        connected_at_ms: 3,
+        status: "s",
+        queue_bytes: 4,
+        node: "n".into(),
+    };
+    let connections = ResultBody::Connections { connections: vec![connection], cursor: "x".into() };
+    assert_eq!(
+        response(Ok(connections)),
+        b"\x12\x3e\x0a\x38\x0a\x02id\x12\x32\x0a\x01a\x12\x011\x1a\x01t\x22\x01p\x42\x01u\x4a\x0d\x0a\x08\x0a\x01c\x12\x03\xa0\x06\x01\x22\x01m\x50\x03\xa0\x06\x02\xaa\x06\x01s\xb0\x06\x04\xba\x06\x01n\xc2\x06\x01i\xa2\x06\x01x"
+    );
     let node = Node {
         uid: "i".into(),
         name: "n".into(),

@@ -6,13 +6,13 @@ use bytes::Bytes;
 use http::{Request, Response};
 use http_body_util::{BodyExt, Full, Limited};
 use hyper_rustls::HttpsConnector;
-use hyper_util::{
-    client::legacy::{Client, connect::HttpConnector},
-    rt::TokioExecutor,
-};
+use hyper_util::{client::legacy::Client, rt::TokioExecutor};
 use instant_acme::{BodyWrapper, BytesResponse, Error, HttpClient};
 
-use crate::hooks::tls::{ClientTls, ClientTlsError, Version, configured};
+use crate::hooks::{
+    dial::Dialer,
+    tls::{ClientTls, ClientTlsError, Version, configured},
+};
 
 /// Time for an answer.
 const TIMEOUT: Duration = Duration::from_secs(30);
@@ -26,7 +26,7 @@ pub struct ConnectionError(#[from] ClientTlsError);
 
 /// A client of HTTP over TLS. Clones share connections.
 #[derive(Clone)]
-pub(super) struct Connection(Client<HttpsConnector<HttpConnector>, BodyWrapper<Bytes>>);
+pub(super) struct Connection(Client<HttpsConnector<Dialer>, BodyWrapper<Bytes>>);
 
 impl Connection {
     /// Believes the system's authorities, or those.
@@ -35,7 +35,7 @@ impl Connection {
     /// If there are none.
     pub(super) fn new(authorities: Option<Vec<u8>>) -> Result<Self, ConnectionError> {
         let settings = ClientTls { authorities, ..ClientTls::default() };
-        let connector = configured(&settings, Version::Http1)?;
+        let connector = configured(&settings, Version::Http1, Dialer::tcp())?;
         Ok(Self(Client::builder(TokioExecutor::new()).build(connector)))
     }
 }

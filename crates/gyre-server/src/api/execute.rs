@@ -4,14 +4,14 @@ use std::{sync::Arc, time::Instant};
 
 use base64::{Engine, engine::general_purpose::STANDARD};
 use gyre_core::{
-    ports,
+    ports::{self, Revocation, RevokedTokens},
     session::{ServerRefresh, ServerSubscribe},
 };
 use gyre_node::{
     Node,
     ops::{
-        ApiError, DisconnectRequest, HistoryPage, PublishRequest, RefreshRequest, SubscribeRequest, Target,
-        UnsubscribeRequest,
+        ApiError, ConnectionList, ConnectionPage, DisconnectRequest, HistoryPage, PublishRequest,
+        RefreshRequest, SubscribeRequest, Target, UnsubscribeRequest,
     },
 };
 use gyre_protocol::{
@@ -109,6 +109,17 @@ async fn execute(node: &Node, request: Request<'_>) -> Outcome {
         Request::Info => Ok(info(node).await),
         Request::Rpc { method } if method.is_empty() => Err(ApiError::BAD_REQUEST),
         Request::Rpc { .. } => Err(ApiError::METHOD_NOT_FOUND),
+        Request::RevokeToken { uid, expire_at } => {
+            let revocation = Revocation { tokens: RevokedTokens::Id(uid.into()), expire_at };
+            node.revoke(revocation).map(|()| ResultBody::Empty)
+        }
+        Request::InvalidateUserTokens(request) => {
+            let (user, channel, issued_before) =
+                (request.user.into(), request.channel.into(), request.issued_before);
+            let tokens = RevokedTokens::OfUser { user, channel, issued_before };
+            node.revoke(Revocation { tokens, expire_at: request.expire_at }).map(|()| ResultBody::Empty)
+        }
+        Request::Connections(request) => connections(node, *request).await,
         Request::Channels { pattern } => node.channels(&pattern).await.map(|channels| {
             let mut channels: Vec<_> = channels.into_iter().collect();
             channels.sort_unstable();
@@ -193,6 +204,7 @@ async fn subscribe(node: &Node, request: api::Subscribe<'_>) -> Operation {
             force_recovery: overrides.force_recovery,
             force_positioning: overrides.force_positioning,
         },
+        cache_recover: false,
     };
     let options = ServerSubscribe {
         expire_at: Some(request.expire_at),
@@ -227,6 +239,22 @@ async fn history(node: &Node, request: api::History<'_>) -> Operation {
     let history = node.history(&request.channel, page).wait().await?;
     let StreamPosition { offset, epoch } = history.top;
     Ok(ResultBody::History { publications: history.publications, epoch: epoch.as_str().into(), offset })
+}
+
+/// Filters in languages that are not offered are refused: whoever set one would be told of others' connections.
+async fn connections(node: &Node, request: api::Connections<'_>) -> Operation {
+    if !request.expression.is_empty() || request.has_label_filter {
+        return Err(ApiError::NOT_AVAILABLE);
+    }
+    let page = ConnectionPage {
+        user: request.user.into(),
+        client: request.client.into(),
+        channel: request.channel.into(),
+        limit: usize::try_from(request.limit).map_err(|_| ApiError::BAD_REQUEST)?,
+        cursor: request.cursor.into(),
+    };
+    let ConnectionList { connections, cursor } = node.connections(page).await?;
+    Ok(ResultBody::Connections { connections, cursor })
 }
 
 async fn info(node: &Node) -> ResultBody {

@@ -19,7 +19,7 @@ use gyre_transport::http::{
     grpc::{self, Code, Status},
 };
 
-use super::{BATCH_SLICE, execute::Operations, is_equal};
+use super::{BATCH_SLICE, execute::Operations, is_equal, reflection};
 use crate::{metrics::ApiMetrics, secret::Secret};
 
 /// What the paths of all calls begin with.
@@ -37,6 +37,8 @@ pub struct GrpcApiOptions {
     pub transport_errors: bool,
     /// `grpc_api.max_receive_message_size`: bytes of a request; more is answered with RESOURCE_EXHAUSTED.
     pub message_bytes_max: usize,
+    /// `grpc_api.reflection`: tells generic clients what there is.
+    pub has_reflection: bool,
 }
 
 /// The gRPC API.
@@ -56,6 +58,9 @@ impl GrpcApi {
     pub async fn call(&self, request: Request) -> Response {
         if let Some(response) = grpc::refuse(&request) {
             return response;
+        }
+        if self.options.has_reflection && reflection::is_path(request.uri().path()) {
+            return reflection::call(request);
         }
         self.answer(request).await.unwrap_or_else(|status| status.response())
     }

@@ -3,10 +3,12 @@
 //!
 //! Spec: centrifugal.dev, "Server API"; centrifugo `internal/api/handler.go`.
 
+mod descriptor;
 mod execute;
 mod grpc;
 mod legacy;
 mod map;
+mod reflection;
 
 use std::sync::Arc;
 

@@ -33,9 +33,11 @@ pub(super) struct RegisteredClaims<'c> {
     pub(super) sub: Box<str>,
     pub(super) exp: Option<NumericDate>,
     pub(super) nbf: Option<NumericDate>,
-    /// Not judged, but must be a time.
-    #[serde(rename = "iat")]
-    _iat: Option<NumericDate>,
+    /// When it was issued. Judged only where the user's tokens were invalidated.
+    pub(super) iat: Option<NumericDate>,
+    /// Names the token.
+    #[serde(borrow)]
+    pub(super) jti: Option<Cow<'c, str>>,
     #[serde(default, deserialize_with = "null_is_default")]
     pub(super) aud: Audience,
     #[serde(borrow)]
@@ -161,6 +163,7 @@ impl GrantClaims<'_> {
                 force_recovery: value(overrides.force_recovery),
                 force_positioning: value(overrides.force_positioning),
             },
+            cache_recover: false,
         })
     }
 }

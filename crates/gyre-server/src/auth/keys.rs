@@ -6,7 +6,7 @@ use aws_lc_rs::{
     hmac,
     rsa::PublicEncryptingKey,
     signature::{
-        ECDSA_P256_SHA256_FIXED, ECDSA_P384_SHA384_FIXED, ECDSA_P521_SHA512_FIXED, ParsedPublicKey,
+        ECDSA_P256_SHA256_FIXED, ECDSA_P384_SHA384_FIXED, ECDSA_P521_SHA512_FIXED, ED25519, ParsedPublicKey,
         RSA_PKCS1_2048_8192_SHA256, RSA_PKCS1_2048_8192_SHA384, RSA_PKCS1_2048_8192_SHA512,
         VerificationAlgorithm,
     },
@@ -53,6 +53,9 @@ pub enum KeyError {
     /// The key is none of ECDSA on P-256, P-384 or P-521.
     #[error("ecdsa_public_key: not an ECDSA key on P-256, P-384 or P-521")]
     Ecdsa,
+    /// The key is none of Ed25519.
+    #[error("ed25519_public_key: not an Ed25519 key")]
+    Ed25519,
 }
 
 /// Why a signature does not count.
@@ -76,6 +79,7 @@ pub(super) struct KeySet {
     hmac: Vec<HmacSecret>,
     rsa: Option<RsaKey>,
     ecdsa: Option<EcdsaKey>,
+    ed25519: Option<ParsedPublicKey>,
 }
 
 struct HmacSecret {
@@ -121,6 +125,12 @@ impl KeySet {
         Ok(())
     }
 
+    pub(super) fn set_ed25519(&mut self, pem: &str) -> Result<(), KeyError> {
+        let spki = public_key("ed25519_public_key", pem)?;
+        self.ed25519 = Some(ParsedPublicKey::new(&ED25519, spki).map_err(|_| KeyError::Ed25519)?);
+        Ok(())
+    }
+
     /// Verifies a signature. `now` is Unix time in seconds.
     pub(super) fn verify(
         &self,
@@ -149,6 +159,7 @@ impl KeySet {
             "HS512" => hmac(|key| &key.sha512),
             "RS256" | "RS384" | "RS512" => public(self.rsa.as_ref().and_then(|key| key.of(algorithm))),
             "ES256" | "ES384" | "ES512" => public(self.ecdsa.as_ref().and_then(|key| key.of(algorithm))),
+            "EdDSA" => public(self.ed25519.as_ref()),
             _ => Err(SignatureError::UnknownAlgorithm),
         }
     }

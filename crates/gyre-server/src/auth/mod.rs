@@ -14,6 +14,9 @@ mod jwk;
 mod jwks;
 mod jwt;
 mod keys;
+mod refusal;
+mod revocation;
+mod signer;
 mod token;
 mod track;
 mod verifier;
@@ -22,11 +25,15 @@ use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 use gyre_core::ports::{
-    Answer, Authenticator, ConnectionClaims, SubscriptionClaims, TokenError, TrackRequest,
+    Answer, Authenticator, ConnectionClaims, EngineError, Revocation, SubscriptionClaims, TokenError,
+    TrackRequest,
 };
 
 pub use jwt::TOKEN_BYTES_MAX;
 pub use keys::KeyError;
+use refusal::{Kind, RefusalLog};
+use revocation::Revocations;
+pub use signer::{Signer, SignerError};
 pub use token::TokenRequest;
 pub use track::TrackKeys;
 pub use verifier::TokenVerifier;
@@ -42,23 +49,37 @@ pub struct Verifiers {
 }
 
 impl Verifiers {
+    fn with_revocations(mut self, revocations: &Arc<Revocations>) -> Self {
+        for verifier in [Some(&mut self.connection), self.subscription.as_mut()].into_iter().flatten() {
+            verifier.set_revocations(revocations.clone());
+        }
+        self
+    }
+
     fn of_subscriptions(&self) -> &TokenVerifier {
         self.subscription.as_ref().unwrap_or(&self.connection)
     }
 }
 
 /// The [`Authenticator`] of the server: verifies tokens with keys that a reload replaces as a whole.
-pub struct TokenAuthenticator(ArcSwap<Verifiers>);
+pub struct TokenAuthenticator {
+    verifiers: ArcSwap<Verifiers>,
+    /// Stays when the keys are replaced.
+    revocations: Arc<Revocations>,
+    refusals: Arc<RefusalLog>,
+}
 
 impl TokenAuthenticator {
     /// An authenticator that starts with these verifiers.
     pub fn new(verifiers: Verifiers) -> Self {
-        Self(ArcSwap::from_pointee(verifiers))
+        let revocations = Arc::<Revocations>::default();
+        let verifiers = ArcSwap::from_pointee(verifiers.with_revocations(&revocations));
+        Self { verifiers, revocations, refusals: Arc::default() }
     }
 
     /// Uses other verifiers from now on. Tokens being verified at this moment are finished with the old ones.
     pub fn replace(&self, verifiers: Verifiers) {
-        self.0.store(Arc::new(verifiers));
+        self.verifiers.store(Arc::new(verifiers.with_revocations(&self.revocations)));
     }
 }
 
@@ -70,7 +91,7 @@ impl TokenAuthenticator {
         verifier: fn(&Verifiers) -> &TokenVerifier,
         verify: impl FnOnce(&TokenVerifier, &str) -> Result<C, TokenError> + Send + 'static,
     ) -> Answer<Result<C, TokenError>> {
-        let verifiers = self.0.load();
+        let verifiers = self.verifiers.load();
         if !verifier(&verifiers).needs_preparation(token) {
             return Answer::Ready(verify(verifier(&verifiers), token));
         }
@@ -84,31 +105,31 @@ impl TokenAuthenticator {
 
 impl Authenticator for TokenAuthenticator {
     fn connection(&self, token: &str, now: f64) -> Answer<Result<ConnectionClaims, TokenError>> {
+        let refusals = self.refusals.clone();
         self.verify(
             token,
             |verifiers| &verifiers.connection,
             move |verifier, token| {
                 let claims = verifier.connection(token, now);
-                if let Err(error) = &claims {
-                    tracing::debug!(%error, "connection token refused");
-                }
-                claims
+                claims.inspect_err(|error| refusals.log(Kind::Connection, token, error))
             },
         )
     }
 
     fn subscription(&self, token: &str, now: f64) -> Answer<Result<SubscriptionClaims, TokenError>> {
+        let refusals = self.refusals.clone();
         self.verify(token, Verifiers::of_subscriptions, move |verifier, token| {
             let claims = verifier.subscription(token, now);
-            if let Err(error) = &claims {
-                tracing::debug!(%error, "subscription token refused");
-            }
-            claims
+            claims.inspect_err(|error| refusals.log(Kind::Subscription, token, error))
         })
     }
 
+    fn revoke(&self, revocation: Revocation, now: i64) -> Result<(), EngineError> {
+        self.revocations.add(revocation, now)
+    }
+
     fn track(&self, request: TrackRequest<'_>, now: i64) -> Result<Option<i64>, TokenError> {
-        let verdict = self.0.load().track.verify(request, now);
+        let verdict = self.verifiers.load().track.verify(request, now);
         if let Err(error) = &verdict {
             tracing::debug!(%error, "signature of tracked keys refused");
         }

@@ -10,7 +10,7 @@ use base64::{
     Engine as _,
     engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD},
 };
-use gyre_core::ports::Overrides;
+use gyre_core::ports::{Overrides, RevokedTokens};
 use proptest::prelude::*;
 use regex::Regex;
 use serde_json::{Value, json};
@@ -319,7 +319,7 @@ fn rejected_algorithms() {
         (r#"{"alg":"none"}"#, "not supported"),
         (r#"{"alg":"hs256"}"#, "not supported"),
         (r#"{"alg":"PS256"}"#, "not supported"),
-        (r#"{"alg":"EdDSA"}"#, "not supported"),
+        (r#"{"alg":"EdDSA"}"#, "no key"),
         (r#"{"alg":""}"#, "not supported"),
         (r#"{"alg":"RS256"}"#, "no key"),
         (r#"{"alg":"ES256"}"#, "no key"),
@@ -547,22 +547,122 @@ fn every_tampered_byte_is_noticed() {
 #[test]
 fn made_tokens_verify() {
     // What the token maker signs, the verifier accepts, with user, channel and expiry.
+    let signer = Signer::with_secret(SECRET, None).unwrap();
     let connection = TokenRequest {
-        secret: SECRET,
+        signer: &signer,
+        key_id: None,
+        issuer: Some("i"),
+        audience: Some("a"),
         user: "42",
         user_id_claim: Some("uid"),
         channel: None,
         issued_at: NOW as i64,
         ttl: Some(Duration::from_secs(60)),
     };
-    let claims = verifier().connection(&connection.sign(), NOW).unwrap();
+    let claims = verifier().connection(&connection.sign().unwrap(), NOW).unwrap();
     assert_eq!((&*claims.user, claims.expire_at), ("42", Some(1_800_000_060)));
     let by_claim = TokenOptions { user_id_claim: "uid".to_owned(), ..options() };
     let by_claim = TokenVerifier::new(by_claim).unwrap();
-    assert_eq!(&*by_claim.connection(&connection.sign(), NOW).unwrap().user, "42");
+    assert_eq!(&*by_claim.connection(&connection.sign().unwrap(), NOW).unwrap().user, "42");
     let subscription = TokenRequest { channel: Some("news"), ttl: None, ..connection };
-    let claims = verifier().subscription(&subscription.sign(), NOW).unwrap();
+    let claims = verifier().subscription(&subscription.sign().unwrap(), NOW).unwrap();
     assert_eq!((&*claims.user, &*claims.channel, claims.expire_at), ("42", "news", None));
+}
+
+/// Spec: RFC 7518 section 3.1; RFC 8037 section 3.1.
+#[test]
+fn every_algorithm_is_signed_and_verified() {
+    // A private key in PEM signs with each of its algorithms; the public key, configured, verifies it and nothing else.
+    let private = |der: &[u8]| pem("PRIVATE KEY", der);
+    let rcgen_key = |algorithm| {
+        let pair = rcgen::KeyPair::generate_for(algorithm).unwrap();
+        (private(pair.serialized_der()), pair.public_key_pem())
+    };
+    let rsa = (private(RSA.as_der().unwrap().as_ref()), rsa_pem(&RSA));
+    let p256 = rcgen_key(&rcgen::PKCS_ECDSA_P256_SHA256);
+    let p384 = rcgen_key(&rcgen::PKCS_ECDSA_P384_SHA384);
+    let ed25519 = rcgen_key(&rcgen::PKCS_ED25519);
+    let none = TokenOptions::default;
+    let with_rsa = TokenOptions { rsa_public_key: rsa.1, ..none() };
+    let rows = [
+        (Signer::with_secret(SECRET, Some("HS256")), options()),
+        (Signer::with_secret(SECRET, Some("HS384")), options()),
+        (Signer::with_secret(SECRET, Some("HS512")), options()),
+        (Signer::with_private_key(&rsa.0, None), with_rsa.clone()),
+        (Signer::with_private_key(&rsa.0, Some("RS384")), with_rsa.clone()),
+        (Signer::with_private_key(&rsa.0, Some("RS512")), with_rsa),
+        (Signer::with_private_key(&p256.0, None), TokenOptions { ecdsa_public_key: p256.1, ..none() }),
+        (Signer::with_private_key(&p384.0, None), TokenOptions { ecdsa_public_key: p384.1, ..none() }),
+        (
+            Signer::with_private_key(&ed25519.0, None),
+            TokenOptions { ed25519_public_key: ed25519.1, ..none() },
+        ),
+    ];
+    let algorithms = ["HS256", "HS384", "HS512", "RS256", "RS384", "RS512", "ES256", "ES384", "EdDSA"];
+    let rows = rows.map(|(signer, options)| (signer.unwrap(), TokenVerifier::new(options).unwrap()));
+    for (i, (signer, _)) in rows.iter().enumerate() {
+        assert_eq!(signer.algorithm(), algorithms[i]);
+        let request = TokenRequest {
+            signer,
+            key_id: None,
+            issuer: None,
+            audience: None,
+            user: "u",
+            user_id_claim: None,
+            channel: None,
+            issued_at: 0,
+            ttl: None,
+        };
+        let token = request.sign().unwrap();
+        for (j, (_, verifier)) in rows.iter().enumerate() {
+            let is_same_key = i == j || (i < 3 && j < 3) || ((3..6).contains(&i) && (3..6).contains(&j));
+            assert_eq!(verifier.connection(&token, NOW).is_ok(), is_same_key, "{i} {j}");
+        }
+    }
+    for (key, algorithm) in [(&p256.0, "ES384"), (&rsa.0, "ES256"), (&ed25519.0, "RS256"), (&rsa.0, "PS256")]
+    {
+        let refused = Signer::with_private_key(key, Some(algorithm)).err();
+        assert_eq!(refused, Some(SignerError::OtherAlgorithm(algorithm.into())));
+    }
+    assert!(matches!(Signer::with_private_key("no", None), Err(SignerError::Pem(_))));
+    assert!(Signer::with_secret(SECRET, Some("RS256")).is_err());
+}
+
+#[test]
+fn revoked_tokens_are_refused() {
+    // A revocation counts for both kinds of tokens, and outlives a reload of the keys.
+    let verifiers = || Verifiers { connection: verifier(), subscription: None, track: TrackKeys::default() };
+    let authenticator = TokenAuthenticator::new(verifiers());
+    let connect = |claims: Value| match authenticator.connection(&hs256(&claims), NOW) {
+        Answer::Ready(result) => result.map(|_| ()),
+        Answer::Later(_) => panic!("local keys need no waiting"),
+    };
+    let subscribe = |claims: Value| match authenticator.subscription(&hs256(&claims), NOW) {
+        Answer::Ready(result) => result.map(|_| ()),
+        Answer::Later(_) => panic!("local keys need no waiting"),
+    };
+    let revoke = |tokens| {
+        authenticator.revoke(Revocation { tokens, expire_at: NOW as i64 + 60 }, NOW as i64).unwrap();
+    };
+    assert_eq!(connect(json!({"sub": "u", "jti": "t", "iat": 5})), Ok(()));
+    revoke(RevokedTokens::Id("t".into()));
+    assert_invalid(connect(json!({"sub": "u", "jti": "t", "iat": 5})), "revoked");
+    assert_invalid(subscribe(json!({"channel": "c", "jti": "t"})), "revoked");
+    assert_eq!(connect(json!({"sub": "u", "jti": "other", "iat": 5})), Ok(()));
+
+    let (user, channel, issued_before) = ("u".into(), "c".into(), 6);
+    revoke(RevokedTokens::OfUser { user, channel, issued_before });
+    assert_invalid(subscribe(json!({"sub": "u", "channel": "c", "iat": 5})), "revoked");
+    assert_eq!(connect(json!({"sub": "u", "iat": 5})), Ok(()));
+
+    authenticator.replace(verifiers());
+    let (user, channel, issued_before) = ("u".into(), "".into(), 6);
+    revoke(RevokedTokens::OfUser { user, channel, issued_before });
+    assert_invalid(connect(json!({"sub": "u", "iat": 5.9})), "revoked");
+    assert_invalid(connect(json!({"sub": "u"})), "revoked");
+    assert_invalid(connect(json!({"sub": "v", "jti": "t"})), "revoked");
+    assert_eq!(connect(json!({"sub": "u", "iat": 6})), Ok(()));
+    assert_eq!(connect(json!({"sub": "u", "iat": 5, "exp": 1})), Err(TokenError::Expired));
 }
 
 #[test]

@@ -2,15 +2,22 @@
 
 use std::time::Duration;
 
-use aws_lc_rs::hmac;
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
-/// A token to be made. Holds a secret, therefore no `Debug`.
+use super::{Signer, SignerError};
+
+/// A token to be made. Holds a key, therefore no `Debug`.
 #[derive(Clone, Copy)]
 pub struct TokenRequest<'a> {
-    /// HMAC secret (`hmac_secret_key`).
-    pub secret: &'a str,
+    /// What signs it.
+    pub signer: &'a Signer,
+    /// Names the key in the header (`kid`).
+    pub key_id: Option<&'a str>,
+    /// Names the issuer (`iss`).
+    pub issuer: Option<&'a str>,
+    /// Whom it is for (`aud`).
+    pub audience: Option<&'a str>,
     /// User id; empty for an anonymous user.
     pub user: &'a str,
     /// `user_id_claim`: a claim that gets the user as well.
@@ -24,15 +31,21 @@ pub struct TokenRequest<'a> {
 }
 
 impl TokenRequest<'_> {
-    /// The token, signed with HS256.
+    /// The token.
     ///
-    /// Spec: RFC 7515 section 7.1; RFC 7518 section 3.2.
-    pub fn sign(&self) -> String {
-        let claims = Value::Object(self.claims()).to_string();
-        let signed = format!("{}.{}", URL_SAFE_NO_PAD.encode(HEADER), URL_SAFE_NO_PAD.encode(claims));
-        let key = hmac::Key::new(hmac::HMAC_SHA256, self.secret.as_bytes());
-        let signature = hmac::sign(&key, signed.as_bytes());
-        format!("{signed}.{}", URL_SAFE_NO_PAD.encode(signature))
+    /// # Errors
+    /// If the key cannot sign.
+    ///
+    /// Spec: RFC 7515 section 7.1
+    pub fn sign(&self) -> Result<String, SignerError> {
+        let mut header = json!({"alg": self.signer.algorithm(), "typ": "JWT"});
+        if let Some(key_id) = self.key_id {
+            header["kid"] = key_id.into();
+        }
+        let (header, claims) = (header.to_string(), Value::Object(self.claims()).to_string());
+        let signed = format!("{}.{}", URL_SAFE_NO_PAD.encode(header), URL_SAFE_NO_PAD.encode(claims));
+        let signature = self.signer.sign(signed.as_bytes())?;
+        Ok(format!("{signed}.{}", URL_SAFE_NO_PAD.encode(signature)))
     }
 
     fn claims(&self) -> Map<String, Value> {
@@ -44,8 +57,11 @@ impl TokenRequest<'_> {
             let ttl = i64::try_from(ttl.as_secs()).unwrap_or(i64::MAX);
             insert("exp", self.issued_at.saturating_add(ttl).into());
         }
-        if let Some(channel) = self.channel {
-            insert("channel", channel.into());
+        let texts = [("channel", self.channel), ("iss", self.issuer), ("aud", self.audience)];
+        for (name, text) in texts {
+            if let Some(text) = text {
+                insert(name, text.into());
+            }
         }
         if let Some(name) = self.user_id_claim.filter(|name| !name.is_empty()) {
             insert(name, self.user.into());
@@ -53,5 +69,3 @@ impl TokenRequest<'_> {
         claims
     }
 }
-
-const HEADER: &str = r#"{"alg":"HS256","typ":"JWT"}"#;

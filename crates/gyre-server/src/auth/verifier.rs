@@ -1,6 +1,6 @@
 //! Verifies tokens, in the one order of checks.
 
-use std::{borrow::Cow, collections::HashMap, time::Instant};
+use std::{borrow::Cow, collections::HashMap, sync::Arc, time::Instant};
 
 use gyre_core::ports::{ConnectionClaims, SubscriptionClaims, TokenError};
 use regex::{Captures, Regex};
@@ -11,6 +11,7 @@ use super::{
     jwks::{Jwks, KeyName, Lookup},
     jwt::{Header, Jwt},
     keys::{KeyError, KeySet, SignatureError},
+    revocation::{Revocations, TokenIdentity},
 };
 use crate::config::TokenOptions;
 
@@ -37,6 +38,7 @@ pub struct TokenVerifier {
     skips_signature: bool,
     refuses_anonymous: bool,
     leeway: f64,
+    revocations: Arc<Revocations>,
 }
 
 impl TokenVerifier {
@@ -56,7 +58,13 @@ impl TokenVerifier {
             skips_signature: options.skip_signature,
             refuses_anonymous: options.disallow_anonymous,
             leeway: options.leeway.as_secs_f64(),
+            revocations: Arc::default(),
         })
+    }
+
+    /// Refuses what is in there, from now on.
+    pub(super) fn set_revocations(&mut self, revocations: Arc<Revocations>) {
+        self.revocations = revocations;
     }
 
     /// True if the token can be verified only after [`Self::prepare`].
@@ -87,12 +95,12 @@ impl TokenVerifier {
             return Err(invalid("it is a subscription token"));
         }
         self.check_time(&registered, now)?;
-        let exp = registered.exp;
-        let user = self.user(&jwt, registered)?;
+        let user = self.user(&jwt, &registered)?;
+        self.check_revocations(&registered, &user, "", now)?;
         if user.is_empty() && self.refuses_anonymous {
             return Err(TokenError::AnonymousNotAllowed);
         }
-        own.into_claims(user, exp)
+        own.into_claims(user, registered.exp)
     }
 
     /// Verifies a subscription token. `now` is Unix time in seconds.
@@ -109,8 +117,24 @@ impl TokenVerifier {
             return Err(invalid("it names no channel"));
         }
         self.check_time(&registered, now)?;
-        let exp = registered.exp;
-        own.into_claims(self.user(&jwt, registered)?, exp, grant)
+        let user = self.user(&jwt, &registered)?;
+        self.check_revocations(&registered, &user, &own.channel, now)?;
+        own.into_claims(user, registered.exp, grant)
+    }
+
+    fn check_revocations(
+        &self,
+        registered: &RegisteredClaims<'_>,
+        user: &str,
+        channel: &str,
+        now: f64,
+    ) -> Result<(), TokenError> {
+        let id = registered.jti.as_deref().unwrap_or("");
+        let issued_at = registered.iat.map(|iat| iat.0);
+        match self.revocations.contain(TokenIdentity { id, issued_at, user, channel }, now) {
+            true => Err(invalid("it was revoked")),
+            false => Ok(()),
+        }
     }
 
     /// Who made the token, and for whom: patterns, signature, exact values, in this order.
@@ -209,8 +233,8 @@ impl TokenVerifier {
         if is_expired || is_early { Err(TokenError::Expired) } else { Ok(()) }
     }
 
-    fn user(&self, jwt: &Jwt<'_>, registered: RegisteredClaims<'_>) -> Result<Box<str>, TokenError> {
-        let Some(name) = &self.user_id_claim else { return Ok(registered.sub) };
+    fn user(&self, jwt: &Jwt<'_>, registered: &RegisteredClaims<'_>) -> Result<Box<str>, TokenError> {
+        let Some(name) = &self.user_id_claim else { return Ok(registered.sub.clone()) };
         let claims: HashMap<Cow<'_, str>, &RawValue> = jwt.claims()?;
         let Some(value) = claims.get(name.as_str()) else { return Ok("".into()) };
         match value.get() {
@@ -238,6 +262,9 @@ fn configured(options: &TokenOptions) -> Result<KeySet, KeyError> {
     }
     if !options.ecdsa_public_key.is_empty() {
         keys.set_ecdsa(&options.ecdsa_public_key)?;
+    }
+    if !options.ed25519_public_key.is_empty() {
+        keys.set_ed25519(&options.ed25519_public_key)?;
     }
     Ok(keys)
 }

@@ -167,10 +167,12 @@ fn serve(arguments: &Arguments) -> ExitCode {
         extra: development.as_ref().map(Development::endpoints),
         accepts_both: development.is_some(),
     };
+    let shown = config::shown(&loaded, &loaded.raw);
     let server = match wiring::start(&loaded.resolved, additions, &control) {
         Ok(server) => server,
         Err(error) => return failed(&error.to_string()),
     };
+    server.show_configuration(shown);
     if let Some(development) = development {
         begin_development(development, &server, &control, loaded.resolved.server.port);
     }
@@ -224,6 +226,7 @@ async fn until_stopped(
     mut current: Section,
     logging: &Logging,
 ) -> std::io::Result<()> {
+    let started = current.clone();
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut hangup = signal(SignalKind::hangup())?;
@@ -231,13 +234,13 @@ async fn until_stopped(
         tokio::select! {
             _ = terminate.recv() => return Ok(()),
             _ = interrupt.recv() => return Ok(()),
-            _ = hangup.recv() => reload(server, sources, &mut current, logging),
+            _ = hangup.recv() => reload(server, sources, &started, &mut current, logging),
         }
     }
 }
 
 /// Reads the configuration anew. A bad one is logged, and the old one stays.
-fn reload(server: &Server, sources: &Sources, current: &mut Section, logging: &Logging) {
+fn reload(server: &Server, sources: &Sources, started: &Section, current: &mut Section, logging: &Logging) {
     match config::load(sources) {
         Ok(loaded) => match server.reload(&loaded.resolved) {
             Ok(()) => {
@@ -250,6 +253,7 @@ fn reload(server: &Server, sources: &Sources, current: &mut Section, logging: &L
                         false => tracing::info!("{change}"),
                     }
                 }
+                server.show_configuration(config::shown(&loaded, started));
                 *current = loaded.raw;
             }
             Err(error) => tracing::error!(%error, "the new configuration cannot be used: the old one stays"),

@@ -1,12 +1,15 @@
 //! Making and checking tokens.
 
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::{
+    path::PathBuf,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use clap::Args;
 
 use crate::{
-    auth::{TokenRequest, TokenVerifier},
+    auth::{Signer, TokenRequest, TokenVerifier},
     config::{Resolved, TokenOptions, duration},
 };
 
@@ -22,6 +25,15 @@ pub(super) struct Subject {
     /// Print the token only
     #[arg(short, long)]
     quiet: bool,
+    /// Sign with this private key (PEM) instead of the configured secret
+    #[arg(short = 'k', long, value_name = "FILE")]
+    private_key: Option<PathBuf>,
+    /// HS256, HS384, HS512, RS256, RS384, RS512, ES256, ES384, ES512 or EdDSA; unless given, what fits the key
+    #[arg(short, long)]
+    algorithm: Option<String>,
+    /// Name of the key in the header, as published keys need it
+    #[arg(long)]
+    kid: Option<String>,
 }
 
 /// Makes a token; one for a subscription if it is given a channel. Returns what is printed.
@@ -38,11 +50,14 @@ pub(super) fn generate(
         Some(_) => subscription_options(resolved),
         None => &resolved.connection_token,
     };
+    let signer = signer(options, subject)?;
     let ttl = match subject.ttl {
         -1 => None,
         seconds => Some(u64::try_from(seconds).map_err(|_| "a ttl is -1 or a number of seconds")?),
     };
-    let token = sign(options, &subject.user, channel, ttl.map(Duration::from_secs))?;
+    let request = request(options, &signer, &subject.user, channel, ttl.map(Duration::from_secs));
+    let token = TokenRequest { key_id: subject.kid.as_deref(), ..request }.sign();
+    let token = token.map_err(|error| error.to_string())?;
     if subject.quiet {
         return Ok(token);
     }
@@ -55,7 +70,28 @@ pub(super) fn generate(
         None => "without expiration".to_owned(),
         Some(seconds) => format!("with expiration TTL {}", duration::format(Duration::from_secs(seconds))),
     };
-    Ok(format!("HMAC SHA-256 JWT for {user}{channel} {expiry}:\n{token}\n"))
+    let kind = match signer.algorithm() {
+        "HS256" => "HMAC SHA-256",
+        algorithm => algorithm,
+    };
+    Ok(format!("{kind} JWT for {user}{channel} {expiry}:\n{token}\n"))
+}
+
+/// What signs: a private key, or the secret of the configuration.
+fn signer(options: &TokenOptions, subject: &Subject) -> Result<Signer, String> {
+    let algorithm = subject.algorithm.as_deref();
+    let signer = match &subject.private_key {
+        Some(file) => {
+            let pem =
+                std::fs::read_to_string(file).map_err(|error| format!("{}: {error}", file.display()))?;
+            Signer::with_private_key(&pem, algorithm)
+        }
+        None if options.hmac_secret_key.expose().is_empty() => {
+            return Err("no hmac_secret_key is configured: name a private key with --private-key".into());
+        }
+        None => Signer::with_secret(options.hmac_secret_key.expose(), algorithm),
+    };
+    signer.map_err(|error| error.to_string())
 }
 
 /// Makes a token for a user, and a channel if it is for a subscription.
@@ -70,11 +106,32 @@ pub(super) fn sign(
 ) -> Result<String, String> {
     let secret = options.hmac_secret_key.expose();
     if secret.is_empty() {
-        return Err("no hmac_secret_key is configured, and only HMAC tokens can be made here".into());
+        return Err("no hmac_secret_key is configured to sign tokens with".into());
     }
-    let user_id_claim = Some(&*options.user_id_claim);
-    let issued_at = now().as_secs().cast_signed();
-    Ok(TokenRequest { secret, user, user_id_claim, channel, issued_at, ttl }.sign())
+    let signer = Signer::with_secret(secret, None).map_err(|error| error.to_string())?;
+    request(options, &signer, user, channel, ttl).sign().map_err(|error| error.to_string())
+}
+
+/// A token that passes the rules of the configuration.
+fn request<'a>(
+    options: &'a TokenOptions,
+    signer: &'a Signer,
+    user: &'a str,
+    channel: Option<&'a str>,
+    ttl: Option<Duration>,
+) -> TokenRequest<'a> {
+    let given = |text: &'a String| Some(&**text).filter(|text| !text.is_empty());
+    TokenRequest {
+        signer,
+        key_id: None,
+        issuer: given(&options.issuer),
+        audience: given(&options.audience),
+        user,
+        user_id_claim: given(&options.user_id_claim),
+        channel,
+        issued_at: now().as_secs().cast_signed(),
+        ttl,
+    }
 }
 
 /// Checks a connection token. Returns what is printed.
@@ -155,7 +212,7 @@ mod tests {
     }
 
     fn subject(user: &str, ttl: i64) -> Subject {
-        Subject { user: user.into(), ttl, quiet: true }
+        Subject { user: user.into(), ttl, quiet: true, private_key: None, algorithm: None, kid: None }
     }
 
     /// A token made is a token that passes, for what it was made for and nothing else; without a key, or without a channel

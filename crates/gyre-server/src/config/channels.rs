@@ -4,8 +4,8 @@ use std::{num::NonZeroUsize, sync::Arc, time::Duration};
 
 use gyre_core::channel::{
     CallRights, ChannelOptions, ChannelPattern, ClientKey, DataFormat, HistoryOptions, MapOptions, MapOrder,
-    MapRetention, MapStorage, Namespaces, PageSizes, RecoveryMode, SharedPollOptions, SubscribeRights,
-    SubscriptionKind, Versions,
+    MapRetention, MapStorage, Namespaces, PageSizes, RecoveryMode, SharedPollOptions, StreamHook,
+    SubscribeRights, SubscriptionKind, Versions,
 };
 use hashbrown::HashMap;
 use regex::Regex;
@@ -91,6 +91,12 @@ fn options(options: &Section, channel: &Section) -> ChannelOptions {
         subscribe_hook: hook_of(options, "subscribe", "subscribe"),
         publish_hook: hook_of(options, "publish", "publish"),
         sub_refresh_hook: hook_of(options, "sub_refresh", "sub_refresh"),
+        stream_hook: hook_of(options, "subscribe_stream", "subscribe_stream").map(|name| {
+            let is_bidirectional = options.bool("subscribe_stream_proxy_bidirectional");
+            Box::new(StreamHook { name, is_bidirectional })
+        }),
+        cache_empty_hook: hook_of(options, "cache_empty", "cache_empty"),
+        state_hook: hook_of(options, "state", "state"),
         map: map(options),
         shared_poll: shared_poll(options),
         clients_presence_prefix: options.text("map_clients_presence_channel_prefix").into(),

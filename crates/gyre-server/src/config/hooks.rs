@@ -2,7 +2,7 @@
 //!
 //! Spec: configuration `proxies`, `client.proxy.*`, `channel.proxy.*`, `rpc.*`.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, path::Path, sync::Arc};
 
 use base64::{Engine, engine::general_purpose::STANDARD};
 use gyre_core::{
@@ -20,12 +20,16 @@ use crate::{
 };
 
 /// Hooks that are configured in their own place, by the place.
-const PLACES: [(&str, &str); 9] = [
+const PLACES: [(&str, &str); 13] = [
     ("connect", "client.proxy.connect"),
     ("refresh", "client.proxy.refresh"),
+    ("disconnect", "client.proxy.disconnect"),
     ("subscribe", "channel.proxy.subscribe"),
     ("publish", "channel.proxy.publish"),
     ("sub_refresh", "channel.proxy.sub_refresh"),
+    ("subscribe_stream", "channel.proxy.subscribe_stream"),
+    ("cache_empty", "channel.proxy.cache_empty"),
+    ("state", "channel.proxy.state"),
     ("map_publish", "channel.proxy.map_publish"),
     ("map_remove", "channel.proxy.map_remove"),
     ("shared_poll_refresh", "channel.proxy.shared_poll_refresh"),
@@ -47,7 +51,8 @@ fn used(raw: &Section) -> BTreeSet<Box<str>> {
     let methods = std::iter::once(rpc.object("without_namespace")).chain(rpc.objects("namespaces"));
     let channel = raw.object("channel");
     let channels = std::iter::once(channel.object("without_namespace")).chain(channel.objects("namespaces"));
-    let connection = ["connect", "refresh"].into_iter().filter_map(|kind| connection_hook(raw, kind));
+    let connection =
+        ["connect", "refresh", "disconnect"].into_iter().filter_map(|kind| connection_hook(raw, kind));
     connection.chain(methods.filter_map(rpc_hook)).chain(channels.flat_map(channel_hooks)).collect()
 }
 
@@ -55,7 +60,7 @@ fn used(raw: &Section) -> BTreeSet<Box<str>> {
 fn channel_hooks(options: &Section) -> Vec<Box<str>> {
     let map = options.object("map");
     let kind = options.text("subscription_type");
-    let kinds = ["subscribe", "publish", "sub_refresh"];
+    let kinds = ["subscribe", "publish", "sub_refresh", "subscribe_stream", "cache_empty", "state"];
     let mut hooks: Vec<_> = kinds.iter().filter_map(|kind| hook_of(options, kind, kind)).collect();
     if matches!(kind, "map" | "map_clients" | "map_users") {
         hooks.extend(hook_of(map, "publish", "map_publish"));
@@ -96,6 +101,8 @@ pub(super) fn hook_rules(raw: &Section) -> HookRules {
     HookRules {
         connect: connection_hook(raw, "connect"),
         refresh: connection_hook(raw, "refresh"),
+        disconnect: connection_hook(raw, "disconnect"),
+        vacated_delay: raw.object("channel").duration("vacated_delay"),
         emulated_headers: emulated.into_iter().collect(),
     }
 }
@@ -126,7 +133,9 @@ fn target(proxy: &Section, path: &str, findings: &mut Findings) -> Option<Target
     };
     Some(Target {
         endpoint: carried.endpoint,
+        socket: carried.socket,
         timeout: proxy.duration("timeout"),
+        concurrency_limit: proxy.size("concurrency_limit"),
         static_headers: carried.static_headers,
         http_headers: names(proxy, path, "http_headers", findings),
         grpc_metadata: names(proxy, path, "grpc_metadata", findings),
@@ -141,6 +150,7 @@ fn target(proxy: &Section, path: &str, findings: &mut Findings) -> Option<Target
 /// What is configured for one protocol.
 struct Carried {
     endpoint: Uri,
+    socket: Option<Arc<Path>>,
     static_headers: HeaderMap,
     tls: Option<ClientTls>,
     protocol: Protocol,
@@ -157,6 +167,7 @@ fn http(endpoint: &str, http: &Section, path: &str, findings: &mut Findings) -> 
     }
     Some(Carried {
         endpoint,
+        socket: None,
         static_headers,
         tls: client_tls(http.object("tls"), &format!("{path}.http.tls"), findings),
         protocol: Protocol::Http {
@@ -168,10 +179,17 @@ fn http(endpoint: &str, http: &Section, path: &str, findings: &mut Findings) -> 
 fn grpc(endpoint: &str, grpc: &Section, path: &str, findings: &mut Findings) -> Option<Carried> {
     let tls = client_tls(grpc.object("tls"), &format!("{path}.grpc.tls"), findings);
     let scheme = if tls.is_some() { "https" } else { "http" };
-    let host = endpoint.strip_prefix("grpc://").unwrap_or(endpoint).trim_end_matches('/');
+    let socket = unix_socket(endpoint);
+    let host = match &socket {
+        // A host must be named to the backend; gRPC names this one.
+        Some(_) => "localhost",
+        None => host_and_port(endpoint),
+    };
     let uri = format!("{scheme}://{host}").parse::<Uri>().ok();
-    let Some(endpoint) = uri.filter(|uri| uri.port_u16().is_some() && matches!(uri.path(), "" | "/")) else {
-        let fix = "write grpc://host:port, or a URL with http:// or https://";
+    let Some(endpoint) =
+        uri.filter(|uri| (socket.is_some() || uri.port_u16().is_some()) && matches!(uri.path(), "" | "/"))
+    else {
+        let fix = "write grpc://host:port, unix:/path, or a URL with http:// or https://";
         findings.problem(&format!("{path}.endpoint"), "is neither host and port nor a URL of HTTP", fix);
         return None;
     };
@@ -190,10 +208,27 @@ fn grpc(endpoint: &str, grpc: &Section, path: &str, findings: &mut Findings) -> 
     };
     Some(Carried {
         endpoint,
+        socket,
         static_headers: headers(grpc, "static_metadata", &format!("{path}.grpc"), findings),
         tls,
         protocol: Protocol::Grpc { credentials, compresses: grpc.bool("compression") },
     })
+}
+
+/// The path in the name of a unix socket.
+///
+/// Spec: grpc/grpc doc/naming.md
+fn unix_socket(endpoint: &str) -> Option<Arc<Path>> {
+    let path = endpoint.strip_prefix("unix://").or_else(|| endpoint.strip_prefix("unix:"))?;
+    (!path.is_empty()).then(|| Path::new(path).into())
+}
+
+/// Host and port in a name of gRPC, whose host the system looks up.
+///
+/// Spec: grpc/grpc doc/naming.md
+fn host_and_port(endpoint: &str) -> &str {
+    let schemes = ["grpc://", "dns:///", "dns:", "passthrough:///", "ipv4:", "ipv6:"];
+    schemes.iter().find_map(|scheme| endpoint.strip_prefix(scheme)).unwrap_or(endpoint).trim_end_matches('/')
 }
 
 /// True for an endpoint that is called over HTTP; any other is called over gRPC.

@@ -19,6 +19,7 @@ pub mod reference;
 mod resolve;
 pub mod schema;
 mod secret_file;
+mod shown;
 mod source;
 mod unavailable;
 mod validate;
@@ -36,6 +37,7 @@ pub use resolve::{
     ApiSettings, EmulationOptions, GrpcOptions, Resolved, StreamingOptions, TokenOptions, TrackOptions,
     UniWebSocketOptions, WebSocketOptions, WebTransportOptions, resolve_origins,
 };
+pub use shown::shown;
 pub use write::Format;
 
 /// Something that makes the configuration unusable.
@@ -140,6 +142,8 @@ pub struct Loaded {
     pub resolved: Resolved,
     /// What is odd about it.
     pub warnings: Vec<Warning>,
+    /// How it came to be, for those who ask where a value is from.
+    layers: shown::Layers,
 }
 
 /// Reads, checks and resolves a configuration.
@@ -152,12 +156,17 @@ pub fn load(sources: &Sources) -> Result<Loaded, Vec<Problem>> {
         None => Value::Object(Default::default()),
         Some(path) => source::lower_cased(source::read_file(path, sources.may_be_missing, &mut findings)),
     };
+    let mut layers = shown::Layers::default();
     flat::translate(&mut tree, &sources.environment, &mut findings);
+    layers.note("file", &tree);
     sources.environment.apply(&mut tree, &mut findings);
+    layers.note("environment", &tree);
     for (path, value) in &sources.flags {
         source::set(&mut tree, path, value.clone());
     }
+    layers.note("flag", &tree);
     source::lay_below(&mut tree, &sources.defaults_below);
+    layers.note("development mode", &tree);
     sources.environment.substitute(schema::ROOT, &mut tree, "", &mut findings);
     let raw = read::read(schema::ROOT, &tree, "", &mut findings);
     validate::validate(&raw, &mut findings);
@@ -167,7 +176,7 @@ pub fn load(sources: &Sources) -> Result<Loaded, Vec<Problem>> {
         keys::check(resolved, &mut findings);
     }
     match (findings.problems.is_empty(), resolved) {
-        (true, Some(resolved)) => Ok(Loaded { raw, resolved, warnings: findings.warnings }),
+        (true, Some(resolved)) => Ok(Loaded { raw, resolved, warnings: findings.warnings, layers }),
         _ => Err(findings.problems),
     }
 }

@@ -94,6 +94,7 @@ pub struct TokenOptions {
     pub jwks_public_endpoint: String,
     pub rsa_public_key: String,
     pub ecdsa_public_key: String,
+    pub ed25519_public_key: String,
     pub audience: String,
     pub audience_regex: Option<Regex>,
     pub issuer: String,
@@ -366,6 +367,7 @@ fn token(token: &Section, client: &Section) -> TokenOptions {
         jwks_public_endpoint: token.text("jwks_public_endpoint").into(),
         rsa_public_key: token.text("rsa_public_key").into(),
         ecdsa_public_key: token.text("ecdsa_public_key").into(),
+        ed25519_public_key: token.text("ed25519_public_key").into(),
         audience: token.text("audience").into(),
         audience_regex: regex("audience_regex"),
         issuer: token.text("issuer").into(),
@@ -392,6 +394,8 @@ fn admin(admin: &Section) -> Option<AdminOptions> {
         secret: Secret::new(admin.text("secret").into()),
         insecure: admin.bool("insecure"),
         external: admin.bool("external"),
+        web_path: admin.text("web_path").into(),
+        web_proxy_address: admin.text("web_proxy_address").into(),
     })
 }
 
@@ -481,6 +485,7 @@ fn grpc_api(section: &Section) -> GrpcApiOptions {
         key: non_empty(section.text("key")).map(|key| Secret::new(key.into())),
         transport_errors: section.text("error_mode") == "transport",
         message_bytes_max: grpc_message_limit(section),
+        has_reflection: section.bool("reflection"),
     }
 }
 

@@ -421,7 +421,7 @@ fn options(raw: &Section, options: &Section, path: &str, findings: &mut Findings
         findings.problem(&at("channel_regex"), error.to_string(), "correct the expression");
     }
     let proxies = channel.object("proxy");
-    for name in ["subscribe", "publish", "sub_refresh", "subscribe_stream"] {
+    for name in ["subscribe", "publish", "sub_refresh", "subscribe_stream", "cache_empty", "state"] {
         let key = format!("{name}_proxy_name");
         proxy_reference(raw, path, &key, options.text(&key), findings);
     }
@@ -431,6 +431,10 @@ fn options(raw: &Section, options: &Section, path: &str, findings: &mut Findings
     }
     let poll = options.object("shared_poll").text("proxy_name");
     proxy_reference(raw, path, "shared_poll.proxy_name", poll, findings);
+    if options.bool("cache_empty_proxy_enabled") && mode != "cache" {
+        let fix = "set force_recovery_mode: cache";
+        findings.problem(&at("cache_empty_proxy_enabled"), "needs recovery in cache mode", fix);
+    }
     if options.bool("subscribe_stream_proxy_enabled") {
         for other in ["subscribe", "publish", "sub_refresh"] {
             if options.bool(&format!("{other}_proxy_enabled")) {

@@ -107,7 +107,7 @@ impl Section {
     }
 }
 
-fn tree_of_setting(setting: &Setting, kind: Kind) -> Value {
+pub(super) fn tree_of_setting(setting: &Setting, kind: Kind) -> Value {
     match (setting, kind) {
         (Setting::Bool(value), _) => json!(value),
         (Setting::Int(value), _) => json!(value),

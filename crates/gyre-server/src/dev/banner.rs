@@ -24,6 +24,7 @@ impl fmt::Display for Banner<'_> {
         let Self { host, port, api_key, .. } = self;
         writeln!(f, "{WARNING}")?;
         writeln!(f, "Demo page        http://{host}:{port}/")?;
+        writeln!(f, "Admin            http://{host}:{port}/admin/  (password: the API key below)")?;
         writeln!(f, "Certificate      http://{host}:{port}/connection/webtransport/hashes")?;
         for (number, hash) in self.hashes.iter().enumerate() {
             let role = if number == 0 { "served" } else { "next" };
@@ -79,6 +80,7 @@ mod tests {
         for part in [
             "DEVELOPMENT MODE",
             "http://dev.example:9000/\n",
+            "http://dev.example:9000/admin/ ",
             "served SHA-256 Y2VydA==  until 2026-01-13T23:00:00Z\n         SPKI    a2V5\n",
             "next   SHA-256 bmV4dA==",
             "--origin-to-force-quic-on=dev.example:9000 ",

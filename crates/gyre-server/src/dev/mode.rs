@@ -181,6 +181,8 @@ fn defaults(certificates: &Certificates, secrets: &Secrets, port: u16, is_withou
         "prometheus": { "enabled": true },
         "init": { "enabled": true },
         "http_api": { "key": secrets.api_key },
+        // Whoever has the key may do everything already.
+        "admin": { "enabled": true, "password": secrets.api_key, "secret": secrets.token_secret },
         "client": {
             "allowed_origins": origins,
             "allow_anonymous_connect_without_token": true,

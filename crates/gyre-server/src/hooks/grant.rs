@@ -26,6 +26,8 @@ pub(super) struct Subscription<'a> {
     b64data: String,
     #[serde(rename = "override")]
     overrides: Option<Replaced>,
+    #[serde(deserialize_with = "null_is_default")]
+    cache_recover: bool,
 }
 
 #[derive(Default, Deserialize)]
@@ -53,6 +55,7 @@ impl<'a> Fields<'a> for Subscription<'a> {
             4 => self.data = bytes(value)?,
             5 => self.b64data = value.string()?.into(),
             6 => self.overrides = Some(read_fields(value.bytes()?)?),
+            8 => self.cache_recover = value.bool()?,
             _ => {}
         }
         Ok(())
@@ -97,6 +100,7 @@ impl Subscription<'_> {
                 force_recovery: value(overrides.force_recovery),
                 force_positioning: value(overrides.force_positioning),
             },
+            cache_recover: self.cache_recover,
         })
     }
 }

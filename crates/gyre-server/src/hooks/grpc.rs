@@ -16,7 +16,7 @@ use super::{CallError, Target};
 
 const TIMEOUT: HeaderName = HeaderName::from_static("grpc-timeout");
 
-/// The request of a call. What belongs to gRPC itself is not replaced by metadata.
+/// The request of a call with one message, which is given up on both ends when its time is over.
 pub(super) fn request(
     target: &Target,
     path: &'static str,
@@ -25,24 +25,37 @@ pub(super) fn request(
     compresses: bool,
     message: &[u8],
 ) -> Request<Full<Bytes>> {
-    if let Some((name, value)) = credentials {
-        metadata.insert(name.clone(), value.clone());
-    }
-    metadata.insert(header::TE, HeaderValue::from_static("trailers"));
-    metadata.insert(ACCEPT_ENCODING, GZIP);
-    metadata.remove(ENCODING);
     // At most eight digits: a longer time does not matter.
     let milliseconds = target.timeout.as_millis().clamp(1, 99_999_999);
     if let Ok(timeout) = HeaderValue::try_from(format!("{milliseconds}m")) {
         metadata.insert(TIMEOUT, timeout);
     }
-    let body = if compresses {
-        metadata.insert(ENCODING, GZIP);
-        framed_gzip(message)
-    } else {
-        framed(|out| out.extend_from_slice(message))
+    let body = match compresses {
+        true => framed_gzip(message),
+        false => framed(|out| out.extend_from_slice(message)),
     };
-    let mut request = Request::new(Full::new(Bytes::from(body)));
+    stream(target, path, metadata, credentials, compresses, Full::new(Bytes::from(body)))
+}
+
+/// The request of a call, whatever its messages. What belongs to gRPC itself is not replaced by metadata.
+pub(super) fn stream<B>(
+    target: &Target,
+    path: &'static str,
+    mut metadata: HeaderMap,
+    credentials: &Option<(HeaderName, HeaderValue)>,
+    compresses: bool,
+    body: B,
+) -> Request<B> {
+    if let Some((name, value)) = credentials {
+        metadata.insert(name.clone(), value.clone());
+    }
+    metadata.insert(header::TE, HeaderValue::from_static("trailers"));
+    metadata.insert(ACCEPT_ENCODING, GZIP);
+    match compresses {
+        true => drop(metadata.insert(ENCODING, GZIP)),
+        false => drop(metadata.remove(ENCODING)),
+    }
+    let mut request = Request::new(body);
     *request.method_mut() = Method::POST;
     *request.uri_mut() = with_path(&target.endpoint, path);
     *request.headers_mut() = metadata;
@@ -60,13 +73,8 @@ fn with_path(endpoint: &Uri, path: &'static str) -> Uri {
 /// # Errors
 /// If it has none, ends with another status than 0, or is too long.
 pub(super) async fn answer(response: Response<Incoming>, bytes_max: usize) -> Result<Bytes, CallError> {
-    if response.status() != StatusCode::OK {
-        return Err(CallError::Status(response.status()));
-    }
-    // An answer without message may have its status at the front.
-    status(response.headers()).unwrap_or(Ok(()))?;
     let is_gzip = response.headers().get(ENCODING) == Some(&GZIP);
-    let body = Limited::new(response.into_body(), bytes_max).collect().await;
+    let body = Limited::new(opened(response)?, bytes_max).collect().await;
     let body = body.map_err(|error| CallError::Body(error.to_string()))?;
     match body.trailers().and_then(status) {
         Some(ended) => ended?,
@@ -76,8 +84,21 @@ pub(super) async fn answer(response: Response<Incoming>, bytes_max: usize) -> Re
     message.map_err(|status| CallError::Body(status.message.into_owned()))
 }
 
+/// The body of an answer that has not failed at its beginning.
+///
+/// # Errors
+/// If it has.
+pub(super) fn opened(response: Response<Incoming>) -> Result<Incoming, CallError> {
+    if response.status() != StatusCode::OK {
+        return Err(CallError::Status(response.status()));
+    }
+    // An answer without message may have its status at the front.
+    status(response.headers()).unwrap_or(Ok(()))?;
+    Ok(response.into_body())
+}
+
 /// How a call ended, if these headers tell.
-fn status(headers: &HeaderMap) -> Option<Result<(), CallError>> {
+pub(super) fn status(headers: &HeaderMap) -> Option<Result<(), CallError>> {
     let code = headers.get(STATUS)?.to_str().ok().and_then(|code| code.parse().ok());
     // 2: unknown.
     let code = code.unwrap_or(2);

@@ -8,20 +8,19 @@ use gyre_transport::http::grpc::CONTENT_TYPE;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Uri, header};
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::Incoming;
-use hyper_rustls::HttpsConnector;
 use hyper_util::{
-    client::legacy::{Client, connect::HttpConnector},
+    client::legacy::Client,
     rt::{TokioExecutor, TokioTimer},
 };
 
-use super::{Protocol, Target, grpc};
+use super::{Protocol, Target, grpc, tls::Connector};
 
 /// Bytes of a backend's answer at most; a longer one is a failure. The reference has no limit.
 const RESPONSE_BYTES_MAX: usize = 16 << 20;
 /// Idle connections kept for each host, as many as the reference keeps.
 const IDLE_PER_HOST: usize = 255;
 /// A connection that is quiet is asked for a sign of life this often, so that one that is gone is noticed.
-const KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(10);
+pub(super) const KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(10);
 /// Redirects followed in one call, as many as the reference follows.
 const REDIRECTS_MAX: usize = 10;
 /// Headers that belong to one request on one connection: never passed on, whatever is configured.
@@ -45,7 +44,7 @@ const SENSITIVE: [HeaderName; 3] = [header::AUTHORIZATION, header::COOKIE, heade
 
 /// A pooling client. Cheap to clone.
 #[derive(Clone)]
-pub(crate) struct HttpClient(Client<HttpsConnector<HttpConnector>, Full<Bytes>>);
+pub(crate) struct HttpClient(Client<Connector, Full<Bytes>>);
 
 /// Why a call gave no answer.
 #[derive(Debug, thiserror::Error)]
@@ -76,7 +75,7 @@ pub enum CallError {
 }
 
 impl HttpClient {
-    pub(super) fn new(connector: HttpsConnector<HttpConnector>) -> Self {
+    pub(super) fn new(connector: Connector) -> Self {
         let client = Client::builder(TokioExecutor::new())
             .pool_timer(TokioTimer::new())
             .pool_max_idle_per_host(IDLE_PER_HOST)
@@ -85,7 +84,7 @@ impl HttpClient {
     }
 
     /// A client that speaks HTTP/2 only, over one connection to each host.
-    pub(super) fn http2(connector: HttpsConnector<HttpConnector>) -> Self {
+    pub(super) fn http2(connector: Connector) -> Self {
         let client = Client::builder(TokioExecutor::new())
             .timer(TokioTimer::new())
             .pool_timer(TokioTimer::new())
@@ -176,7 +175,7 @@ impl HttpClient {
 }
 
 /// An error with what caused it: the client's own says little.
-fn causes(error: &dyn std::error::Error) -> String {
+pub(super) fn causes(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut source = error.source();
     while let Some(cause) = source {

@@ -79,8 +79,34 @@ pub(super) struct Question<'a> {
     /// Keys of shared polls and the versions known of them.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub(super) items: Vec<AskedItem<'a>>,
+    /// Events of channels.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(super) events: Vec<AskedEvent<'a>>,
+    /// The end of a connection.
+    #[serde(flatten)]
+    pub(super) ended: Option<Ended<'a>>,
     #[serde(skip)]
     pub(super) is_binary: bool,
+}
+
+/// What happened to a channel.
+#[derive(Serialize)]
+pub(super) struct AskedEvent<'a> {
+    pub(super) time_ms: u64,
+    pub(super) channel: &'a str,
+    #[serde(rename = "type")]
+    pub(super) kind: &'a str,
+}
+
+/// How a connection ended.
+#[derive(Serialize)]
+pub(super) struct Ended<'a> {
+    pub(super) code: u32,
+    #[serde(skip_serializing_if = "str::is_empty")]
+    pub(super) reason: &'a str,
+    #[serde(skip_serializing_if = "is_zero")]
+    pub(super) duration_ms: u64,
+    pub(super) time_ms: u64,
 }
 
 /// A key of a shared poll.
@@ -152,6 +178,7 @@ pub(super) struct GrpcCall {
     pub(super) channels: u64,
     pub(super) meta: u64,
     pub(super) items: u64,
+    pub(super) events: u64,
 }
 
 impl GrpcCall {
@@ -169,6 +196,7 @@ impl GrpcCall {
             channels: 0,
             meta: 0,
             items: 0,
+            events: 0,
         }
     }
 }
@@ -202,6 +230,19 @@ impl Question<'_> {
         }
         for channel in self.channels.iter().filter(|_| call.channels != 0) {
             m.item(call.channels, channel);
+        }
+        for event in self.events.iter().filter(|_| call.events != 0) {
+            m.message(call.events, |m| {
+                m.uint(1, event.time_ms);
+                m.string(2, event.channel);
+                m.string(3, event.kind);
+            });
+        }
+        if let Some(ended) = &self.ended {
+            m.uint(11, ended.code.into());
+            m.string(12, ended.reason);
+            m.uint(13, ended.duration_ms);
+            m.uint(14, ended.time_ms);
         }
         for item in self.items.iter().filter(|_| call.items != 0) {
             m.message(call.items, |m| {

@@ -6,7 +6,10 @@
 //!
 //! Spec: centrifugal.dev, "Proxy events from clients to the backend"; centrifugo `internal/proxy`.
 
+mod cache_misses;
 mod connect;
+pub(crate) mod dial;
+mod events;
 mod grant;
 mod grpc;
 mod http;
@@ -17,11 +20,13 @@ mod publish;
 mod refresh;
 mod rpc;
 mod shared_poll;
+mod stream;
 mod subscribe;
 pub(crate) mod tls;
 
 use std::{
     collections::HashMap,
+    path::Path,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -31,10 +36,11 @@ use arc_swap::ArcSwap;
 use gyre_core::ports::{Answer, Caller, ConnectionHeaders, HookRefusal, RequestHeaders};
 use gyre_protocol::ClientError;
 use serde::Deserialize;
+use tokio::{sync::Semaphore, time::timeout};
 
 pub(crate) use self::http::HttpClient;
 use self::message::{Failure, Fields, GrpcCall, Question, Reply, Unusable};
-use self::tls::Version;
+use self::{cache_misses::CacheMisses, dial::Dialer, stream::StreamClients, tls::Version};
 pub use self::{
     http::CallError,
     tls::{ClientTls, ClientTlsError},
@@ -43,14 +49,21 @@ use crate::{metrics::HookMetrics, rate::RateLimit};
 
 /// Lines logged a second about calls that fail: a backend that is down fails all of them.
 const FAILURES_LOGGED_PER_SECOND: usize = 1;
+/// Calls of one target that are under way at the same time, unless `concurrency_limit` says otherwise. Further ones wait
+/// for their turn, within their own time.
+const CALLS_MAX: usize = 4096;
 
 /// Where and how a hook is called.
 #[derive(Clone, Debug)]
 pub struct Target {
     /// `endpoint`, with scheme `http` or `https`; over gRPC it says whether there is TLS, and has no path.
     pub endpoint: Uri,
+    /// `endpoint`, if it names the path of a unix socket; over gRPC only.
+    pub socket: Option<Arc<Path>>,
     /// `timeout`: from the first byte sent to the last one received.
     pub timeout: Duration,
+    /// `concurrency_limit`: calls under way at the same time, and open subscription streams; 0 for the default.
+    pub concurrency_limit: usize,
     /// `http.static_headers` or `grpc.static_metadata`.
     pub static_headers: HeaderMap,
     /// `http_headers`: headers of the client's request that are passed on.
@@ -148,6 +161,7 @@ struct Inner {
     table: ArcSwap<Table>,
     metrics: HookMetrics,
     failures_logged: RateLimit,
+    cache_misses: CacheMisses,
 }
 
 /// Targets that can be used.
@@ -166,6 +180,10 @@ struct Table {
 struct Called {
     target: Target,
     client: HttpClient,
+    /// One for each call that may be under way.
+    permits: Semaphore,
+    /// Over gRPC only.
+    streams: Option<StreamClients>,
 }
 
 impl Hooks {
@@ -178,7 +196,13 @@ impl Hooks {
         let client = system_client().map_err(|error| HookSetupError::new("", error))?;
         let table = ArcSwap::from_pointee(Table::new(targets, &client)?);
         let failures_logged = RateLimit::new(FAILURES_LOGGED_PER_SECOND, Instant::now());
-        Ok(Self(Arc::new(Inner { client, table, metrics: HookMetrics::default(), failures_logged })))
+        Ok(Self(Arc::new(Inner {
+            client,
+            table,
+            metrics: HookMetrics::default(),
+            failures_logged,
+            cache_misses: CacheMisses::default(),
+        })))
     }
 
     /// Prepares other targets.
@@ -192,6 +216,10 @@ impl Hooks {
     /// Uses other targets from now on. Calls under way end as they began.
     pub fn replace(&self, targets: PreparedTargets) {
         self.0.table.store(Arc::new(targets.0));
+    }
+
+    fn cache_misses(&self) -> &CacheMisses {
+        &self.0.cache_misses
     }
 
     /// What is counted of calls.
@@ -271,18 +299,28 @@ impl Table {
         let visible_metadata = distinct(targets.values().flat_map(|target| &target.grpc_metadata));
         let called = |(name, target): (Box<str>, Target)| {
             let unusable = |error| HookSetupError::new(&name, error);
+            let mut streams = None;
             let client = match (&target.protocol, &target.tls) {
                 (Protocol::Http { .. }, None) => client.clone(),
-                (Protocol::Http { .. }, Some(settings)) => {
-                    HttpClient::new(tls::configured(settings, Version::Http1).map_err(unusable)?)
-                }
+                (Protocol::Http { .. }, Some(settings)) => HttpClient::new(
+                    tls::configured(settings, Version::Http1, Dialer::tcp()).map_err(unusable)?,
+                ),
                 // Without TLS no authority is asked for anything.
                 (Protocol::Grpc { .. }, settings) => {
                     let settings = settings.clone().unwrap_or_else(ClientTls::trusting_nobody);
-                    HttpClient::http2(tls::configured(&settings, Version::Http2).map_err(unusable)?)
+                    let connector =
+                        tls::configured(&settings, Version::Http2, Dialer::of(target.socket.as_ref()))
+                            .map_err(unusable)?;
+                    streams = Some(StreamClients::new(connector.clone(), target.concurrency_limit));
+                    HttpClient::http2(connector)
                 }
             };
-            Ok((name, Arc::new(Called { target, client })))
+            let calls_max = match target.concurrency_limit {
+                0 => CALLS_MAX,
+                limit => limit.min(Semaphore::MAX_PERMITS),
+            };
+            let permits = Semaphore::new(calls_max);
+            Ok((name, Arc::new(Called { target, client, permits, streams })))
         };
         let targets = targets.into_iter().map(called).collect::<Result<_, HookSetupError>>()?;
         Ok(Self { targets, visible, visible_metadata })
@@ -290,7 +328,20 @@ impl Table {
 }
 
 impl Called {
+    /// Calls when it is its turn. Whoever waits for that waits no longer than a call may take.
     async fn call<H: Hook>(&self, caller: Option<&Caller>, hook: &H) -> Result<H::Grant, Failure> {
+        let began = Instant::now();
+        // Never closed.
+        let permit = timeout(self.target.timeout, self.permits.acquire()).await;
+        let _permit = permit.map_err(|_| Unusable("too many calls are under way".into()))?;
+        let left = self.target.timeout.saturating_sub(began.elapsed());
+        match timeout(left, self.call_now(caller, hook)).await {
+            Ok(answer) => answer,
+            Err(_) => Err(Unusable(CallError::TimedOut(self.target.timeout).to_string()).into()),
+        }
+    }
+
+    async fn call_now<H: Hook>(&self, caller: Option<&Caller>, hook: &H) -> Result<H::Grant, Failure> {
         let target = &self.target;
         let question = hook.ask(Question::about(caller, target));
         let headers = http::headers(target, caller.and_then(|caller| caller.headers.as_deref()));

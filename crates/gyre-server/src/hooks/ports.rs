@@ -5,9 +5,9 @@ use std::sync::Arc;
 use gyre_core::{
     channel::ChannelName,
     ports::{
-        Answer, Caller, ClientHooks, ConnectGrant, ConnectQuestion, HookRefusal, MapHookGrant,
-        MapHookRequest, MapHooks, PollError, Polled, PublishGrant, Refreshed, SharedPollBackend,
-        SubscribeGrant,
+        Answer, Caller, ChannelStateEvent, ClientHooks, ConnectGrant, ConnectQuestion, Delivery,
+        DisconnectEvent, EventHooks, HookRefusal, MapHookGrant, MapHookRequest, MapHooks, PollError, Polled,
+        PublishGrant, Refreshed, SharedPollBackend, SubscribeGrant,
     },
 };
 use gyre_protocol::Payload;
@@ -15,6 +15,7 @@ use gyre_protocol::Payload;
 use super::{
     Hook, Hooks,
     connect::Connect,
+    events::{ChannelStates, Disconnected},
     map::{MapPublish, MapRemove},
     message::{Failure, Unusable},
     publish::Publish,
@@ -117,5 +118,34 @@ impl SharedPollBackend for Hooks {
                 PollError { reason }
             })
         }))
+    }
+}
+
+impl EventHooks for Hooks {
+    fn cache_empty(&self, hook: &str, channel: &ChannelName) -> Answer<bool> {
+        self.cache_misses().ask(self, hook, channel)
+    }
+
+    fn channel_states(&self, hook: &str, events: Vec<ChannelStateEvent>) -> Answer<Delivery> {
+        let (hooks, name): (_, Box<str>) = (self.clone(), hook.into());
+        Answer::Later(Box::pin(
+            async move { delivery(hooks.call(&name, None, &ChannelStates(events)).await) },
+        ))
+    }
+
+    fn disconnected(&self, hook: &str, event: DisconnectEvent) -> Answer<Delivery> {
+        let (hooks, name): (_, Box<str>) = (self.clone(), hook.into());
+        Answer::Later(Box::pin(async move {
+            let caller = event.caller.clone();
+            delivery(hooks.call(&name, Some(&caller), &Disconnected(event)).await)
+        }))
+    }
+}
+
+/// An application that refuses an event has got it.
+fn delivery(answer: Result<(), Failure>) -> Delivery {
+    match answer {
+        Ok(()) | Err(Failure::Refused(_)) => Delivery::Done,
+        Err(Failure::Unusable(_)) => Delivery::Failed,
     }
 }

@@ -2,14 +2,15 @@ use ::http::HeaderValue;
 use gyre_core::{
     channel::ChannelName,
     ports::{
-        ClientHooks, ConnectGrant, ConnectQuestion, KeyMode, MapHookRequest, Polled, PolledItem,
-        Prolongation, PublishGrant, Refreshed, SubscribeGrant,
+        ChannelStateEvent, ClientHooks, ConnectGrant, ConnectQuestion, DisconnectEvent, KeyMode,
+        MapHookRequest, Polled, PolledItem, Prolongation, PublishGrant, Refreshed, SubscribeGrant,
     },
 };
 use gyre_protocol::{Disconnect, Epoch, Payload};
 
 use super::{
     connect::Connect,
+    events::{CacheEmpty, ChannelStates, Disconnected},
     map::{MapPublish, MapRemove},
     publish::Publish,
     refresh::{Refresh, SubRefresh},
@@ -23,7 +24,9 @@ use super::{
 pub(super) fn target(endpoint: &str) -> Target {
     Target {
         endpoint: endpoint.parse().unwrap(),
+        socket: None,
         timeout: Duration::from_secs(1),
+        concurrency_limit: 0,
         static_headers: HeaderMap::new(),
         http_headers: Vec::new(),
         grpc_metadata: Vec::new(),
@@ -337,4 +340,44 @@ async fn failures_are_counted() {
         text.contains(r#"centrifugo_proxy_inflight_requests{protocol="http",type="rpc",name="nosuch"} 0"#)
     );
     assert!(text.contains(r#"_histogram_count{protocol="http",type="refresh",name="nosuch"} 1"#));
+}
+
+/// What the application is told of channels and connections, in both forms; a refusal is an answer, what cannot be read
+/// is none.
+///
+/// Spec: centrifugo `internal/proxyproto/proxy.proto`, NotifyCacheEmpty and NotifyChannelState
+#[test]
+fn events_are_written_and_answered() {
+    fn both<H: Hook>(hook: &H, caller: Option<&Caller>) -> (String, Vec<u8>, &'static str) {
+        let target = target("http://a/");
+        let question = || hook.ask(Question::about(caller, &target));
+        let json = String::from_utf8(question().to_json().unwrap().to_vec()).unwrap();
+        let call = hook.grpc();
+        (json, question().to_protobuf(&call), call.path.rsplit('/').next().unwrap())
+    }
+    let channel = ChannelName::new("c");
+    let (json, protobuf, method) = both(&CacheEmpty(channel.clone()), None);
+    assert_eq!((&*json, &*protobuf, method), (r#"{"channel":"c"}"#, &b"\x0a\x01c"[..], "NotifyCacheEmpty"));
+    assert!(grant::<CacheEmpty>(r#"{"result":{"populated":true}}"#) && !grant::<CacheEmpty>("{}"));
+
+    let event = |is_occupied| ChannelStateEvent { channel: channel.clone(), is_occupied, time_ms: 5 };
+    let (json, protobuf, method) = both(&ChannelStates(vec![event(true), event(false)]), None);
+    let expected = r#"{"events":[{"time_ms":5,"channel":"c","type":"occupied"},{"time_ms":5,"channel":"c","type":"vacated"}]}"#;
+    assert_eq!((&*json, method), (expected, "NotifyChannelState"));
+    let expected = b"\x0a\x0f\x08\x05\x12\x01c\x1a\x08occupied\x0a\x0e\x08\x05\x12\x01c\x1a\x07vacated";
+    assert_eq!(protobuf, expected);
+    assert!(matches!(read::<ChannelStates>("[]"), Err(Failure::Unusable(_))));
+    let refused = read::<ChannelStates>(r#"{"error":{"code":1000}}"#);
+    assert!(matches!(refused, Err(Failure::Refused(_))));
+
+    let disconnect = Disconnect { code: 3000, reason: "r".into() };
+    let caller = Caller { user: "u".into(), meta: Payload::default(), ..caller() };
+    let event = DisconnectEvent { caller: caller.clone(), disconnect, duration_ms: 7, time_ms: 8 };
+    let (json, protobuf, method) = both(&Disconnected(event), Some(&caller));
+    let client = r#""client":"id","transport":"websocket","protocol":"json","encoding":"json","user":"u""#;
+    let expected = format!(r#"{{{client},"code":3000,"reason":"r","duration_ms":7,"time_ms":8}}"#);
+    assert_eq!((json, method), (expected, "NotifyDisconnect"));
+    let expected =
+        b"\x0a\x02id\x12\x09websocket\x1a\x04json\x22\x04json\x52\x01u\x58\xb8\x17\x62\x01r\x68\x07\x70\x08";
+    assert_eq!(protobuf, expected);
 }

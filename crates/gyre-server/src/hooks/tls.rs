@@ -3,7 +3,6 @@
 use std::sync::Arc;
 
 use hyper_rustls::{ConfigBuilderExt, FixedServerNameResolver, HttpsConnector, HttpsConnectorBuilder};
-use hyper_util::client::legacy::connect::HttpConnector;
 use rustls::{
     ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme,
     client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
@@ -11,6 +10,7 @@ use rustls::{
     pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime, pem::PemObject},
 };
 
+use super::dial::Dialer;
 use crate::secret::Secret;
 
 /// TLS as it is configured for one backend.
@@ -59,17 +59,17 @@ pub enum ClientTlsError {
     ServerName,
 }
 
-type Connector = HttpsConnector<HttpConnector>;
+pub(crate) type Connector = HttpsConnector<Dialer>;
 
 /// Verifies with the authorities of the system.
 ///
 /// # Errors
 /// If TLS cannot be set up at all.
 pub(super) fn system() -> Result<Connector, ClientTlsError> {
-    configured(&ClientTls::default(), Version::Http1).or_else(|error| {
+    configured(&ClientTls::default(), Version::Http1, Dialer::tcp()).or_else(|error| {
         // Most systems call no hook over TLS: those that do will see their calls fail.
         tracing::warn!(%error, "hooks over https will fail");
-        configured(&ClientTls::trusting_nobody(), Version::Http1)
+        configured(&ClientTls::trusting_nobody(), Version::Http1, Dialer::tcp())
     })
 }
 
@@ -77,7 +77,11 @@ pub(super) fn system() -> Result<Connector, ClientTlsError> {
 ///
 /// # Errors
 /// If something of it cannot be used.
-pub(crate) fn configured(settings: &ClientTls, version: Version) -> Result<Connector, ClientTlsError> {
+pub(crate) fn configured(
+    settings: &ClientTls,
+    version: Version,
+    dialer: Dialer,
+) -> Result<Connector, ClientTlsError> {
     let provider = Arc::new(aws_lc_rs::default_provider());
     let builder =
         ClientConfig::builder_with_provider(provider.clone()).with_safe_default_protocol_versions()?;
@@ -101,13 +105,9 @@ pub(crate) fn configured(settings: &ClientTls, version: Version) -> Result<Conne
         let name = ServerName::try_from(name.clone()).map_err(|_| ClientTlsError::ServerName)?;
         builder = builder.with_server_name_resolver(FixedServerNameResolver::new(name));
     }
-    let mut tcp = HttpConnector::new();
-    tcp.enforce_http(false);
-    // Somebody waits for each question: it must not wait for the acknowledgement of the one before.
-    tcp.set_nodelay(true);
     Ok(match version {
-        Version::Http1 => builder.enable_http1().wrap_connector(tcp),
-        Version::Http2 => builder.enable_http2().wrap_connector(tcp),
+        Version::Http1 => builder.enable_http1().wrap_connector(dialer),
+        Version::Http2 => builder.enable_http2().wrap_connector(dialer),
     })
 }
 
@@ -204,7 +204,7 @@ mod tests {
         let call = async |port: u16, settings: ClientTls| {
             let mut target = crate::hooks::tests::target(&format!("https://127.0.0.1:{port}/"));
             target.timeout = Duration::from_secs(10);
-            let client = HttpClient::new(configured(&settings, Version::Http1).unwrap());
+            let client = HttpClient::new(configured(&settings, Version::Http1, Dialer::tcp()).unwrap());
             client.post(&target, http::HeaderMap::new(), Bytes::from_static(b"{}")).await.ok()
         };
         let pem = Some(made.cert.pem().into_bytes());
@@ -228,6 +228,6 @@ mod tests {
         assert_eq!(call(strict, known).await, None, "we show no certificate");
         assert_eq!(call(strict, identified).await, answer);
         let settings = ClientTls { server_name: Some("a b".into()), ..ClientTls::default() };
-        assert!(configured(&settings, Version::Http1).is_err());
+        assert!(configured(&settings, Version::Http1, Dialer::tcp()).is_err());
     }
 }

@@ -8,6 +8,7 @@ use std::{
 };
 
 use gyre_node::{Node, ShardSnapshot, TransportKind};
+use gyre_transport::quic;
 use prometheus_client::{
     encoding::text::encode,
     metrics::{counter::Counter, family::Family, gauge::Gauge, histogram::Histogram},
@@ -207,7 +208,7 @@ impl Counted {
 }
 
 /// The text of `/metrics`.
-pub async fn render(node: &Node, api: &ApiMetrics, hooks: &HookMetrics) -> String {
+pub async fn render(node: &Node, api: &ApiMetrics, hooks: &HookMetrics, quic: &quic::Statistics) -> String {
     let summary = node.summary().await;
     let mut registry = Registry::with_prefix("centrifugo");
     let gauge = |registry: &mut Registry, name: &str, help: &str, value: usize| {
@@ -230,15 +231,50 @@ pub async fn render(node: &Node, api: &ApiMetrics, hooks: &HookMetrics) -> Strin
     }
     counted.register(&mut registry);
 
+    let quic = quic_registry(&quic.counts());
     let mut text = String::new();
     let api = api.registry.lock().unwrap_or_else(PoisonError::into_inner);
     let hooks = hooks.registry.lock().unwrap_or_else(PoisonError::into_inner);
-    for registry in [&registry, &*api, &*hooks] {
+    for registry in [&registry, &quic, &*api, &*hooks] {
         // Writing into a string cannot fail.
         if encode(&mut text, registry).is_err() {
             text.clear();
         }
     }
     // Each registry ends with the marker; only the last one may.
-    text.replacen("# EOF\n", "", 2)
+    text.replacen("# EOF\n", "", 3)
+}
+
+/// What is counted of QUIC and WebTransport; under a prefix of our own, because the reference has nothing like it.
+fn quic_registry(counts: &quic::Counts) -> Registry {
+    let mut registry = Registry::with_prefix("gyre");
+    let plain = [
+        ("quic_handshakes", "QUIC handshakes begun", counts.handshakes),
+        ("quic_handshakes_failed", "QUIC handshakes that failed", counts.handshakes_failed),
+        ("quic_retries", "Clients asked to prove their address", counts.retries),
+        ("quic_connections", "QUIC connections that were open", counts.connections),
+        ("webtransport_sessions", "WebTransport sessions accepted", counts.sessions),
+    ];
+    for (name, help, count) in plain {
+        let counter: Counter = Counter::default();
+        counter.inc_by(count);
+        registry.register(name, help, counter);
+    }
+    let family = |entries: Vec<(Labels, u64)>| {
+        let family = Family::<Labels, Counter>::default();
+        for (labels, count) in entries {
+            family.get_or_create(&labels).inc_by(count);
+        }
+        family
+    };
+    let text = |code: &Option<u64>| code.map_or_else(String::new, |code| code.to_string());
+    let closes = counts
+        .closes
+        .iter()
+        .map(|((cause, code), count)| (vec![("cause", (*cause).to_owned()), ("code", text(code))], *count));
+    registry.register("quic_closes", "QUIC connections closed", family(closes.collect()));
+    let refused = counts.sessions_refused.iter();
+    let refused = refused.map(|(status, count)| (vec![("status", status.to_string())], *count));
+    registry.register("webtransport_refused", "WebTransport sessions refused", family(refused.collect()));
+    registry
 }

@@ -127,7 +127,7 @@ async fn refused_calls_have_a_status() {
     let only_first = [("authorization", "no"), ("authorization", "apikey k")];
     assert_eq!(world.call("Info", b"", &only_first).await.unwrap_err().code(), Code::Unauthenticated);
     let key = [("authorization", "apikey k")];
-    for method in ["Connections", "publish", "Rpc"] {
+    for method in ["BlockUser", "publish", "Rpc"] {
         let status = world.call(method, b"", &key).await.unwrap_err();
         assert_eq!(status.code(), Code::Unimplemented, "{method}");
     }
@@ -171,5 +171,43 @@ async fn compressed_calls_are_read_and_counted() {
         r#"centrifugo_api_command_duration_seconds_histogram_count{method="publish",protocol="grpc"} 1"#,
     ] {
         assert!(metrics.contains(line), "{line} in {metrics}");
+    }
+}
+
+/// Generic clients ask what there is, on one call and in both versions, without a key; unless it is switched off.
+///
+/// Spec: grpc/grpc-proto `grpc/reflection/v1/reflection.proto`
+#[tokio::test]
+async fn the_api_describes_itself() {
+    let world = World::with(json!({"key": "k", "reflection": true})).await;
+    let closed = World::start().await;
+    for version in ["v1", "v1alpha"] {
+        let path = format!("/grpc.reflection.{version}.ServerReflection/ServerReflectionInfo");
+        let ask = async |world: &World, questions: &[&'static [u8]]| {
+            let questions: Vec<_> = questions.iter().map(|question| Bytes::from_static(question)).collect();
+            let mut client = world.client.clone();
+            client.ready().await.unwrap();
+            let questions = Request::new(futures_util::stream::iter(questions));
+            client.streaming(questions, path.parse().unwrap(), Raw).await
+        };
+        // ServerReflectionRequest { list_services (7): "*" }, { file_containing_symbol (4) }, { file_by_filename (3): "x" }
+        let symbol = b"\x22\x28centrifugal.centrifugo.api.CentrifugoApi";
+        let answers = ask(&world, &[b"\x3a\x01*", symbol, b"\x1a\x01x"]).await.unwrap();
+        let mut answers = answers.into_inner();
+        // ServerReflectionResponse { original_request (2), list_services_response (6): { service (1): [{ name (1) }] } }
+        let name = b"centrifugal.centrifugo.api.CentrifugoApi";
+        let expected = [b"\x12\x03\x3a\x01*\x32\x2c\x0a\x2a\x0a\x28", &name[..]].concat();
+        assert_eq!(answers.message().await.unwrap().unwrap(), expected);
+        let described = answers.message().await.unwrap().unwrap();
+        for part in ["api.proto", "PublishRequest", "idempotency_key", "InvalidateUserTokens"] {
+            assert!(described.windows(part.len()).any(|window| window == part.as_bytes()), "{part}");
+        }
+        // error_response (7): { error_code (1): 5, error_message (2) }
+        let missing = answers.message().await.unwrap().unwrap();
+        assert_eq!(missing, &b"\x12\x03\x1a\x01x\x3a\x0d\x08\x05\x12\x09not found"[..]);
+        assert_eq!(answers.message().await.unwrap(), None);
+        let malformed = ask(&world, &[b"\xff"]).await.unwrap().into_inner().message().await.unwrap_err();
+        assert_eq!(malformed.code(), Code::Internal);
+        assert_eq!(ask(&closed, &[b"\x3a\x01*"]).await.unwrap_err().code(), Code::Unimplemented);
     }
 }

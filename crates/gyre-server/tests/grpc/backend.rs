@@ -16,7 +16,7 @@ use tonic::{
     Request, Response, Status,
     codec::CompressionEncoding,
     metadata::MetadataMap,
-    server::{Grpc, UnaryService},
+    server::{Grpc, StreamingService, UnaryService},
 };
 
 use crate::{LIMIT, raw::Raw};
@@ -53,28 +53,87 @@ impl Call {
     }
 }
 
+/// A stream the server has opened. Dropping it ends the stream as complete.
+pub(crate) struct StreamCall {
+    pub(crate) method: String,
+    pub(crate) metadata: MetadataMap,
+    incoming: tonic::Streaming<Bytes>,
+    outgoing: mpsc::Sender<Result<Bytes, Status>>,
+}
+
+impl StreamCall {
+    /// Sends a message; waits while the server takes none.
+    pub(crate) async fn send(&self, message: &[u8]) {
+        self.outgoing.send(Ok(Bytes::copy_from_slice(message))).await.expect("the server listens");
+    }
+
+    pub(crate) async fn fail(self, status: Status) {
+        self.outgoing.send(Err(status)).await.expect("the server listens");
+    }
+
+    /// The next message of the server; `None` if there is no more.
+    pub(crate) async fn next(&mut self) -> Option<Bytes> {
+        timeout(LIMIT, self.incoming.message()).await.expect("the server sends something").unwrap()
+    }
+
+    /// Returns when the server has cancelled the stream.
+    pub(crate) async fn cancelled(self) {
+        timeout(LIMIT, self.outgoing.closed()).await.expect("the stream is cancelled");
+    }
+}
+
 pub(crate) struct Backend {
     pub(crate) port: u16,
     calls: mpsc::Receiver<Call>,
+    streams: mpsc::Receiver<StreamCall>,
+}
+
+/// Where calls and streams go.
+#[derive(Clone)]
+struct Test {
+    calls: mpsc::Sender<Call>,
+    streams: mpsc::Sender<StreamCall>,
 }
 
 impl Backend {
     pub(crate) async fn start(tls: Option<TlsAcceptor>) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let port = listener.local_addr().unwrap().port();
-        let (sender, calls) = mpsc::channel(16);
+        let (test, backend) = Self::new(port);
         tokio::spawn(async move {
             while let Ok((socket, _)) = listener.accept().await {
-                let (sender, tls) = (sender.clone(), tls.clone());
+                let (test, tls) = (test.clone(), tls.clone());
                 tokio::spawn(async move {
                     match tls {
-                        None => serve(socket, sender).await,
-                        Some(tls) => serve(tls.accept(socket).await.unwrap(), sender).await,
+                        None => serve(socket, test).await,
+                        Some(tls) => serve(tls.accept(socket).await.unwrap(), test).await,
                     }
                 });
             }
         });
-        Self { port, calls }
+        backend
+    }
+
+    /// At a path instead of a port.
+    pub(crate) fn at(path: &std::path::Path) -> Self {
+        let listener = tokio::net::UnixListener::bind(path).unwrap();
+        let (test, backend) = Self::new(0);
+        tokio::spawn(async move {
+            while let Ok((socket, _)) = listener.accept().await {
+                tokio::spawn(serve(socket, test.clone()));
+            }
+        });
+        backend
+    }
+
+    fn new(port: u16) -> (Test, Self) {
+        let ((to_calls, calls), (to_streams, streams)) = (mpsc::channel(16), mpsc::channel(16));
+        (Test { calls: to_calls, streams: to_streams }, Self { port, calls, streams })
+    }
+
+    /// The next stream.
+    pub(crate) async fn stream(&mut self) -> StreamCall {
+        timeout(LIMIT, self.streams.recv()).await.expect("the backend is asked for a stream").unwrap()
     }
 
     /// The next question, which must be of that method.
@@ -85,20 +144,50 @@ impl Backend {
     }
 }
 
-async fn serve(socket: impl AsyncRead + AsyncWrite + Unpin, calls: mpsc::Sender<Call>) {
+async fn serve(socket: impl AsyncRead + AsyncWrite + Unpin, test: Test) {
     let service = service_fn(move |request: hyper::Request<Incoming>| {
-        let calls = calls.clone();
+        let test = test.clone();
         async move {
             let path = request.uri().path().strip_prefix("/centrifugal.centrifugo.proxy.CentrifugoProxy/");
             let method = path.expect("the service is that of hooks").to_owned();
             let mut grpc = Grpc::new(Raw)
                 .accept_compressed(CompressionEncoding::Gzip)
                 .send_compressed(CompressionEncoding::Gzip);
-            Ok::<_, Infallible>(grpc.unary(Asking { method, calls }, request).await)
+            let response = match &*method {
+                "SubscribeUnidirectional" | "SubscribeBidirectional" => {
+                    grpc.streaming(Streamed { method, streams: test.streams }, request).await
+                }
+                _ => grpc.unary(Asking { method, calls: test.calls }, request).await,
+            };
+            Ok::<_, Infallible>(response)
         }
     });
     // How a connection ends is none of the test's business.
     drop(http2::Builder::new(TokioExecutor::new()).serve_connection(TokioIo::new(socket), service).await);
+}
+
+/// A stream on its way to the test.
+struct Streamed {
+    method: String,
+    streams: mpsc::Sender<StreamCall>,
+}
+
+impl StreamingService<Bytes> for Streamed {
+    type Response = Bytes;
+    type ResponseStream = futures_util::stream::BoxStream<'static, Result<Bytes, Status>>;
+    type Future =
+        std::pin::Pin<Box<dyn Future<Output = Result<Response<Self::ResponseStream>, Status>> + Send>>;
+
+    fn call(&mut self, request: Request<tonic::Streaming<Bytes>>) -> Self::Future {
+        let (method, streams) = (self.method.clone(), self.streams.clone());
+        Box::pin(async move {
+            let (outgoing, mut messages) = mpsc::channel(1);
+            let (metadata, _, incoming) = request.into_parts();
+            drop(streams.send(StreamCall { method, metadata, incoming, outgoing }).await);
+            let messages = futures_util::stream::poll_fn(move |cx| messages.poll_recv(cx));
+            Ok(Response::new(Box::pin(messages) as Self::ResponseStream))
+        })
+    }
 }
 
 /// One call on its way to the test.

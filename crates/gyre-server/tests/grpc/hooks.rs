@@ -1,5 +1,7 @@
 //! Hooks over gRPC.
 
+use std::collections::VecDeque;
+
 use bytes::Bytes;
 use futures_util::{SinkExt, StreamExt};
 use serde_json::{Value, json};
@@ -15,26 +17,36 @@ use crate::{
 };
 
 /// A client in JSON.
-struct Client(WebSocketStream<MaybeTlsStream<TcpStream>>);
+pub(crate) struct Client(WebSocketStream<MaybeTlsStream<TcpStream>>, VecDeque<String>);
 
 impl Client {
-    async fn open(port: u16) -> Self {
+    pub(crate) async fn open(port: u16) -> Self {
         let url = format!("ws://127.0.0.1:{port}/connection/websocket");
-        Self(connect_async(url).await.unwrap().0)
+        Self(connect_async(url).await.unwrap().0, VecDeque::new())
     }
 
-    async fn send(&mut self, command: &Value) {
+    pub(crate) async fn send(&mut self, command: &Value) {
         self.0.send(Message::text(command.to_string())).await.unwrap();
     }
 
-    async fn message(&mut self) -> Message {
+    pub(crate) async fn message(&mut self) -> Message {
         timeout(LIMIT, self.0.next()).await.expect("the server says something").unwrap().unwrap()
     }
 
-    async fn reply(&mut self) -> Value {
-        match self.message().await {
-            Message::Text(text) => serde_json::from_str(&text).unwrap(),
-            other => panic!("{other:?}"),
+    pub(crate) async fn reply(&mut self) -> Value {
+        serde_json::from_str(&self.text().await).unwrap()
+    }
+
+    /// The next line: messages of one turn come in one frame.
+    pub(crate) async fn text(&mut self) -> String {
+        loop {
+            if let Some(line) = self.1.pop_front() {
+                return line;
+            }
+            match self.message().await {
+                Message::Text(text) => self.1.extend(text.lines().map(str::to_owned)),
+                other => panic!("{other:?}"),
+            }
         }
     }
 }
@@ -80,7 +92,7 @@ async fn sessions_are_asked_for() {
     .unwrap();
     request.headers_mut().insert("x-request", "r".parse().unwrap());
     request.headers_mut().insert("x-key", "forged".parse().unwrap());
-    let mut client = Client(connect_async(request).await.unwrap().0);
+    let mut client = Client(connect_async(request).await.unwrap().0, VecDeque::new());
     client
         .send(&json!({"id": 1, "connect": {"data": {"d": 1}, "name": "js", "headers": {"x-frame": "f"}}}))
         .await;
@@ -222,4 +234,29 @@ async fn metadata_is_passed_on() {
     call.answer(Ok(USER_42));
     // Push { connect (10): … }
     assert_eq!(timeout(LIMIT, stream).await.unwrap().unwrap().unwrap()[0], 0x52);
+}
+
+/// A backend is found under the names that gRPC has for it: a unix socket, a host that is looked up.
+///
+/// Spec: grpc/grpc doc/naming.md
+#[tokio::test]
+async fn backends_have_names() {
+    let path = std::env::temp_dir().join(format!("gyre-grpc-{}.sock", std::process::id()));
+    let mut local = Backend::at(&path);
+    let mut remote = Backend::start(None).await;
+    let names = [
+        format!("unix:{}", path.display()),
+        format!("unix://{}", path.display()),
+        format!("dns:///localhost:{}", remote.port),
+        format!("passthrough:///127.0.0.1:{}", remote.port),
+    ];
+    for name in names {
+        let (_server, port) = start(json!({"endpoint": name, "timeout": "60s"}), json!({})).await;
+        let mut client = Client::open(port).await;
+        client.send(&json!({"id": 1, "connect": {}})).await;
+        let backend = if name.starts_with("unix") { &mut local } else { &mut remote };
+        backend.call("Connect").await.answer(Ok(USER_42));
+        assert!(client.reply().await["connect"]["client"].is_string(), "{name}");
+    }
+    std::fs::remove_file(path).unwrap();
 }

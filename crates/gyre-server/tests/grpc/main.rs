@@ -6,6 +6,7 @@ mod api;
 mod backend;
 mod hooks;
 mod raw;
+mod streams;
 
 use std::{
     net::TcpListener,

@@ -174,24 +174,31 @@ pub(super) async fn serve(
     handler: Rc<dyn Handler>,
     shutdown: Shutdown,
 ) {
+    let statistics = handler.statistics().clone();
+    statistics.count(|counts| counts.handshakes += 1);
+    let failed = |error: quinn::ConnectionError| {
+        statistics.count(|counts| counts.handshakes_failed += 1);
+        tracing::debug!(%error, "QUIC handshake failed");
+    };
     let mut connecting = match incoming.accept() {
         Ok(connecting) => connecting,
-        Err(error) => return tracing::debug!(%error, "QUIC connection refused"),
+        Err(error) => return failed(error),
     };
     // A ClientHello may come in several datagrams, and no stream can be opened before the transport parameters in it
     // are known: quinn would never wake a task that tried earlier, and SETTINGS would not be sent at all.
     if let Err(error) = connecting.handshake_data().await {
-        return tracing::debug!(%error, "QUIC handshake failed");
+        return failed(error);
     }
     // SETTINGS go out with the server's first flight, so that a session can be asked for one round trip earlier.
     let quic = match connecting.into_0rtt() {
         Ok((quic, _)) => quic,
         Err(connecting) => match connecting.await {
             Ok(quic) => quic,
-            Err(error) => return tracing::debug!(%error, "QUIC handshake failed"),
+            Err(error) => return failed(error),
         },
     };
     let peer = Peer { address: quic.remote_address(), is_tls: true };
+    let _observed = statistics.observe(quic.clone());
     let shared = Rc::new(Shared {
         h3: RefCell::new(gyre_h3::Connection::new(h3, Instant::now())),
         state: RefCell::default(),
@@ -358,6 +365,7 @@ impl Shared {
             // Nothing is defined on datagrams: they are counted by QUIC and dropped.
             Event::SessionDatagram { .. } | Event::GoAway => {}
             Event::SessionEnded { session, close } => {
+                self.handler.statistics().session_ended(close.as_ref().map(|(code, _)| *code));
                 if let Some(state) = self.state.borrow_mut().sessions.remove(&session) {
                     *state.event.borrow_mut() = Some(SessionEvent::Ended { close });
                     state.changed.notify_waiters();
@@ -370,10 +378,12 @@ impl Shared {
         let options = match self.handler.session(head, self.peer) {
             Ok(options) => options,
             Err(status) => {
+                self.handler.statistics().session_refused(status);
                 let head = gyre_h3::ResponseHead::status(status);
                 return self.h3.borrow_mut().respond(Instant::now(), session, &head, true);
             }
         };
+        self.handler.statistics().count(|counts| counts.sessions += 1);
         let timeout = options.stream_open_timeout;
         let state = Rc::<SessionState>::default();
         self.state.borrow_mut().sessions.insert(session, state.clone());

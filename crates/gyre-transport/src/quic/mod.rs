@@ -5,6 +5,7 @@
 
 mod connection;
 mod request;
+mod statistics;
 
 use std::{io, net::UdpSocket, rc::Rc, sync::Arc, time::Duration};
 
@@ -15,6 +16,7 @@ use quinn::{
 };
 
 pub use connection::{Session, SessionEvent};
+pub use statistics::{CLOSE_CAUSES_MAX, Counts, Observed, PathView, SAMPLE_MAX, Sample, Statistics};
 
 use crate::{
     http::{Peer, Service, Shutdown},
@@ -44,6 +46,9 @@ const HANDSHAKES_BEFORE_RETRY: usize = 256;
 pub trait Handler {
     /// The service of plain requests.
     fn service(&self) -> Rc<dyn Service>;
+
+    /// Where connections are counted.
+    fn statistics(&self) -> &Arc<Statistics>;
 
     /// Decides about a WebTransport session: how it is served, or the status that refuses it.
     fn session(&self, head: &RequestHead, peer: Peer) -> Result<webtransport::Options, u16>;
@@ -108,6 +113,7 @@ pub async fn serve_endpoint(
         let Some(incoming) = incoming else { return };
         if !incoming.remote_address_validated() && endpoint.open_connections() > HANDSHAKES_BEFORE_RETRY {
             // Under a flood a client proves that it receives what is sent to its address.
+            handler.statistics().count(|counts| counts.retries += 1);
             if let Err(error) = incoming.retry() {
                 error.into_incoming().refuse();
             }

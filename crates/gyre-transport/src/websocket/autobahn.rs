@@ -108,6 +108,8 @@ fn with_endpoint(test: impl FnOnce(u16)) {
         authenticator: Arc::new(NoApplication),
         hooks: Arc::new(NoApplication),
         map_hooks: Arc::new(NoApplication),
+        streams: Arc::new(NoApplication),
+        events: Arc::new(NoApplication),
         polls: Arc::new(NoApplication),
     };
     // No session connects, and none is to be closed for it.

@@ -60,6 +60,8 @@ impl World {
             authenticator: Arc::new(NoApplication),
             hooks: Arc::new(NoApplication),
             map_hooks: Arc::new(NoApplication),
+            streams: Arc::new(NoApplication),
+            events: Arc::new(NoApplication),
             polls: Arc::new(NoApplication),
         };
         let connect = ConnectRules { insecure: true, ..ConnectRules::default() };

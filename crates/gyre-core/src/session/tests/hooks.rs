@@ -3,6 +3,7 @@
 use gyre_protocol::Payload;
 
 use super::*;
+use crate::channel::RecoveryMode;
 use crate::ports::{
     ConnectGrant, HookRefusal, NewPublication, Overrides, Prolongation, PublishGrant, PublishOptions,
     Refreshed, ServerSubscription, SubscribeGrant,
@@ -456,4 +457,32 @@ fn a_subscription_ended_while_it_is_made_is_not_waited_for() {
     let outcome = Outcome::Subscribed { channel, result };
     script.with(|session, cx| session.handle_outcome(cx, id, outcome)).unwrap();
     assert!(!script.session.is_busy(&script.rules.limits));
+}
+
+/// The latest publication of a channel in cache mode comes with a server-side subscription where the application wants
+/// it to, although the client did not ask; in other modes that wish means nothing.
+///
+/// Spec: centrifugo `internal/proxyproto/proxy.proto`, SubscribeOptions.cache_recover
+#[test]
+fn the_application_lets_the_latest_publication_come() {
+    let subs_of = |cache_recover, recovery_mode| {
+        let mut answer = grant(None);
+        let grant = SubscriptionGrant { cache_recover, ..SubscriptionGrant::default() };
+        answer.claims.subs = vec![ServerSubscription { channel: "c".into(), grant }];
+        let mut script = Script::new(|rules| {
+            rules.hooks.connect = Some("connect".into());
+            let options = Arc::make_mut(&mut rules.namespaces.without_namespace);
+            (options.force_recovery, options.recovery_mode) = (true, recovery_mode);
+        });
+        let latest = Publication { data: Payload::json("9"), offset: 5, ..Publication::default() };
+        let top = StreamPosition { offset: 5, epoch: Epoch::new("e") };
+        script.history = Ok(History { publications: vec![Arc::new(latest)], top });
+        script.answers.push_back(Outcome::ConnectAnswered(Ok(Some(Box::new(answer)))));
+        json(&script.send(r#"{"id":1,"connect":{}}"#).unwrap())
+    };
+    let wanted = subs_of(true, RecoveryMode::Cache);
+    assert!(wanted.contains(r#""publications":[{"data":9,"offset":5}]"#), "{wanted}");
+    for other in [subs_of(false, RecoveryMode::Cache), subs_of(true, RecoveryMode::Stream)] {
+        assert!(!other.contains("publications"), "{other}");
+    }
 }

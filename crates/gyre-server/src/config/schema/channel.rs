@@ -133,6 +133,10 @@ macro_rules! channel_options {
             switch("subscribe_stream_proxy_enabled", "Each subscription is a stream from the application, over gRPC. Not with the three hooks above."),
             key("subscribe_stream_proxy_name", Text, "default", "The backend: one of `proxies`, or `default` for `channel.proxy.subscribe_stream`."),
             switch("subscribe_stream_proxy_bidirectional", "What the client publishes goes into that stream."),
+            switch("cache_empty_proxy_enabled", "The application is told when there is nothing to recover in cache mode."),
+            key("cache_empty_proxy_name", Text, "default", "The backend: one of `proxies`, or `default` for `channel.proxy.cache_empty`."),
+            switch("state_proxy_enabled", "The application is told of first and last subscribers."),
+            key("state_proxy_name", Text, "default", "The backend: one of `proxies`, or `default` for `channel.proxy.state`."),
             text(
                 "subscription_type",
                 "What channels are: `stream` (also if empty), `map`, `map_clients` and `map_users` (presence kept as a \
@@ -182,6 +186,8 @@ pub(super) const CHANNEL: &[Key] = &[
             object("map_publish", PROXY, "Asked whether a client may publish a key of a map."),
             object("map_remove", PROXY, "Asked whether a client may remove a key of a map."),
             object("shared_poll_refresh", PROXY, "Asked for the data of keys of shared polls."),
+            object("cache_empty", PROXY, "Told when there is nothing to recover in cache mode."),
+            object("state", PROXY, "Told of channels that are occupied or vacated."),
         ],
         "Hooks of channels by kind: the backends that the name `default` stands for.",
     ),
@@ -204,6 +210,7 @@ pub(super) const CHANNEL: &[Key] = &[
     key("namespace_boundary", Text, ":", "What ends the namespace in a channel's name. Empty for no namespaces."),
     key("user_boundary", Text, "#", "What stands before the users in the name of a user-limited channel. Empty for none."),
     key("user_separator", Text, ",", "What stands between those users."),
+    key("vacated_delay", Duration, "1s", "Time without subscribers until a channel is reported as vacated."),
 ];
 
 const RPC_OPTIONS: &[Key] = &[

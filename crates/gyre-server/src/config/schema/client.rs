@@ -23,6 +23,7 @@ macro_rules! token {
             ),
             text("rsa_public_key", "Public key of tokens signed with RS256, RS384 or RS512: PEM text of a key or certificate."),
             text("ecdsa_public_key", "Public key of tokens signed with ES256, ES384 or ES512: PEM text of a key or certificate."),
+            text("ed25519_public_key", "Public key of tokens signed with EdDSA (Ed25519): PEM text of a key or certificate."),
             text(
                 "jwks_public_endpoint",
                 "URL where public keys are published (JWKS). The other keys do not count then. `{{group}}` stands for a \
@@ -174,6 +175,7 @@ pub(super) const CLIENT: &[Key] = &[
         &[
             object("connect", ENABLED_PROXY, "Asked when a client without a token connects: who it is."),
             object("refresh", ENABLED_PROXY, "Asked when a connection expires that the connect hook let in."),
+            object("disconnect", ENABLED_PROXY, "Told when a client has left."),
         ],
         "Hooks of connections: calls of the application's backend.",
     ),

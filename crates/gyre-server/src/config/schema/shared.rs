@@ -100,7 +100,8 @@ macro_rules! proxy {
                 "endpoint",
                 Text,
                 "",
-                "The backend: `http://…` or `https://…` for calls over HTTP, `grpc://host:port` or `host:port` for gRPC. \
+                "The backend: `http://…` or `https://…` for calls over HTTP, `grpc://host:port`, `host:port` or `unix:/path` for \
+                 gRPC. \
                  Needed where the hook is used.",
             ),
             key("timeout", Duration, "1s", "Time of a whole call; a call that takes longer has failed. Not 0."),
@@ -123,6 +124,7 @@ macro_rules! proxy {
                 "Names of headers that the client sends in its connect command (browsers cannot set headers of \
                  WebSocket) and that are passed on. They are the client's word.",
             ),
+            key("concurrency_limit", Int, "", "Calls under way at most, and open subscription streams; 4096 and 65536 if 0."),
             key("binary_encoding", Bool, "", "Data goes to the backend in base64, as `b64data`, for payloads that are no JSON."),
             key(
                 "include_connection_meta",

@@ -242,24 +242,15 @@ fn misspelt_keys_are_hinted_at() {
     assert!(messages.iter().any(|message| message.contains("\"nosuch\" is ignored")), "{messages:?}");
 }
 
-/// What is not there is said; a hook that would keep clients out is refused rather than ignored.
+/// What is not there is said.
 #[test]
 fn what_is_not_available_is_told() {
     let loaded = load_tree(json!({
-        "grpc_api": {"enabled": true, "reflection": true, "key": "k"},
+        "graphite": {"enabled": true},
     }));
     let warnings: Vec<_> = loaded.unwrap().warnings.into_iter().map(|warning| warning.message).collect();
     let keys: Vec<_> = warnings.iter().filter_map(|message| message.split(' ').next()).collect();
-    assert_eq!(keys, ["grpc_api.reflection"]);
-    let streams = load_tree(json!({
-        "channel": {
-            "namespaces": [
-                {"name": "stream", "subscribe_stream_proxy_enabled": true, "subscribe_stream_proxy_name": "a.b"},
-            ],
-        },
-        "proxies": [{"name": "a.b", "endpoint": "b:1"}],
-    }));
-    assert_eq!(paths(streams), ["channel.namespaces[stream].subscribe_stream_proxy_enabled"]);
+    assert_eq!(keys, ["graphite.enabled"]);
 }
 
 /// A hook that is asked must be there and be usable: each problem has the path of its key.
@@ -306,7 +297,8 @@ fn hooks_must_be_usable() {
 #[test]
 fn hooks_over_grpc_are_resolved() {
     let load = |proxy: serde_json::Value| load_tree(json!({"client": {"proxy": {"connect": proxy}}}));
-    for endpoint in ["grpc://h:1", "h:1", "grpc://[::1]:1", "127.0.0.1:1"] {
+    for endpoint in ["grpc://h:1", "h:1", "grpc://[::1]:1", "127.0.0.1:1", "dns:///h:1", "passthrough:///h:1"]
+    {
         let grpc = json!({
             "credentials_key": "authorization", "credentials_value": "c", "compression": true,
             "static_metadata": {"x-s": "s"},
@@ -324,7 +316,13 @@ fn hooks_over_grpc_are_resolved() {
     }
     let tls = json!({"enabled": true, "endpoint": "h:1", "grpc": {"tls": {"enabled": true}}});
     assert_eq!(load(tls).unwrap().resolved.hooks["default/connect"].endpoint.scheme_str(), Some("https"));
-    for endpoint in ["grpc://h", "h", "grpc://h:1/path", "unix:///socket", "grpc://", "ftp://h:1"] {
+    for endpoint in ["unix:///a/b", "unix:/a/b"] {
+        let loaded = load(json!({"enabled": true, "endpoint": endpoint})).unwrap();
+        let socket = loaded.resolved.hooks["default/connect"].socket.clone();
+        assert_eq!(socket.as_deref(), Some(std::path::Path::new("/a/b")), "{endpoint}");
+    }
+    for endpoint in ["grpc://h", "h", "grpc://h:1/path", "unix:", "dns://server/h:1", "grpc://", "ftp://h:1"]
+    {
         let proxy = json!({"enabled": true, "endpoint": endpoint});
         assert_eq!(paths(load(proxy)), ["client.proxy.connect.endpoint"], "{endpoint}");
     }

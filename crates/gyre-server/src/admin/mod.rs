@@ -1,6 +1,13 @@
-//! The admin API: a login, and the server API in its old format for those who have logged in.
+//! For people who run the server: a login, the server API in its old format for those who have logged in, and the web
+//! interface with what it shows beside that.
 //!
 //! Spec: centrifugo `internal/admin/handlers.go`.
+
+mod channel;
+mod files;
+mod page;
+mod state;
+mod trace;
 
 use std::{
     sync::Arc,
@@ -8,11 +15,18 @@ use std::{
 };
 
 use ::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
+use arc_swap::ArcSwap;
 use aws_lc_rs::{constant_time::verify_slices_are_equal, hmac};
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
+use bytes::Bytes;
 use gyre_node::Node;
-use gyre_transport::http::{Request, Response, full, read_body, status};
+use gyre_transport::{
+    http::{Request, Response, full, read_body, status},
+    quic,
+};
+use serde_json::Value;
 
+use self::{files::Files, page::Asset, state::LatestState};
 use crate::{
     api::{ApiOptions, Endpoint, HttpApi},
     metrics::ApiMetrics,
@@ -42,14 +56,24 @@ pub struct AdminOptions {
     pub insecure: bool,
     /// `admin.external`: also on the port of clients where there is an internal one.
     pub external: bool,
+    /// `admin.web_path`: a folder with another web interface.
+    pub web_path: Box<str>,
+    /// `admin.web_proxy_address`: where another web interface is served.
+    pub web_proxy_address: Box<str>,
 }
 
-/// The admin API.
+/// Login, API and web interface.
 #[derive(Debug)]
 pub struct Admin {
     options: AdminOptions,
+    node: Arc<Node>,
+    quic: Option<Arc<quic::Statistics>>,
     api: HttpApi,
     logins: RateLimit,
+    files: Files,
+    state: LatestState,
+    /// The configuration as a JSON document, secrets hidden.
+    configuration: ArcSwap<Bytes>,
 }
 
 /// What a path below the prefix names.
@@ -61,24 +85,69 @@ pub enum AdminEndpoint {
     Auth,
     /// The server API.
     Api,
+    /// Something the web interface shows.
+    View(View),
+    /// A file of the web interface.
+    Page(&'static Asset),
+}
+
+/// What the web interface shows beside the answers of the API.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum View {
+    /// Figures of the node.
+    State,
+    /// The options of a channel.
+    Channel,
+    /// The configuration.
+    Configuration,
+    /// What happens in a channel or to a user, live.
+    Trace,
 }
 
 impl Admin {
-    /// An API in front of a node.
-    pub fn new(node: Arc<Node>, options: AdminOptions, metrics: Arc<ApiMetrics>) -> Self {
+    /// All of it in front of a node. `quic` has the figures of HTTP/3, if that is served.
+    pub fn new(
+        node: Arc<Node>,
+        options: AdminOptions,
+        metrics: Arc<ApiMetrics>,
+        quic: Option<Arc<quic::Statistics>>,
+    ) -> Self {
         // Who may call is decided here.
-        let api = HttpApi::new(node, ApiOptions { insecure: true, ..ApiOptions::default() }, metrics);
-        Self { options, api, logins: RateLimit::new(LOGINS_PER_SECOND, Instant::now()) }
+        let api = HttpApi::new(node.clone(), ApiOptions { insecure: true, ..ApiOptions::default() }, metrics);
+        Self {
+            files: Files::new(&options),
+            options,
+            node,
+            quic,
+            api,
+            logins: RateLimit::new(LOGINS_PER_SECOND, Instant::now()),
+            state: LatestState::default(),
+            configuration: ArcSwap::from_pointee(Bytes::from_static(b"[]")),
+        }
+    }
+
+    /// Shows this configuration from now on, as [`crate::config::shown`] has made it.
+    pub fn show_configuration(&self, shown: &Value) {
+        self.configuration.store(Arc::new(shown.to_string().into()));
     }
 
     /// The endpoint of that path; `None` if there is none.
     pub fn endpoint(&self, path: &str) -> Option<AdminEndpoint> {
-        match path.strip_prefix(self.options.prefix.trim_end_matches('/'))? {
-            "/admin/init" => Some(AdminEndpoint::Init),
-            "/admin/auth" => Some(AdminEndpoint::Auth),
-            "/admin/api" => Some(AdminEndpoint::Api),
-            _ => None,
-        }
+        let name = self.below_prefix(path)?.strip_prefix("/admin/")?;
+        Some(match name {
+            "init" => AdminEndpoint::Init,
+            "auth" => AdminEndpoint::Auth,
+            "api" => AdminEndpoint::Api,
+            "state" => AdminEndpoint::View(View::State),
+            "channel" => AdminEndpoint::View(View::Channel),
+            "configuration" => AdminEndpoint::View(View::Configuration),
+            "trace" => AdminEndpoint::View(View::Trace),
+            name => AdminEndpoint::Page(page::asset(name)?),
+        })
+    }
+
+    fn below_prefix<'a>(&self, path: &'a str) -> Option<&'a str> {
+        path.strip_prefix(self.options.prefix.trim_end_matches('/'))
     }
 
     /// Answers one request.
@@ -86,16 +155,44 @@ impl Admin {
         match endpoint {
             AdminEndpoint::Init => self.init(request.headers()),
             AdminEndpoint::Auth => self.log_in(request).await,
-            AdminEndpoint::Api if self.is_authorized(request.headers()) => {
-                self.api.call(Endpoint::Legacy, request).await
+            AdminEndpoint::Page(asset) => page::answer(asset, &request),
+            AdminEndpoint::Api | AdminEndpoint::View(_) if !self.is_authorized(request.headers()) => {
+                status(StatusCode::UNAUTHORIZED, "")
             }
-            AdminEndpoint::Api => status(StatusCode::UNAUTHORIZED, ""),
+            // Without a token, a foreign page in an operator's browser must not get through.
+            AdminEndpoint::Api | AdminEndpoint::View(_) if is_cross_site(request.headers()) => {
+                status(StatusCode::FORBIDDEN, "requests of other sites are refused\n")
+            }
+            AdminEndpoint::Api => self.api.call(Endpoint::Legacy, request).await,
+            AdminEndpoint::View(_) if request.method() != Method::GET => {
+                status(StatusCode::METHOD_NOT_ALLOWED, "")
+            }
+            AdminEndpoint::View(view) => self.view(view, request.uri().query().unwrap_or("")).await,
         }
+    }
+
+    async fn view(&self, view: View, query: &str) -> Response {
+        match view {
+            View::State => uncached(self.state.document(&self.node, self.quic.as_deref()).await),
+            View::Channel => channel::answer(&self.node, query),
+            View::Configuration => uncached(Bytes::clone(&self.configuration.load())),
+            View::Trace => trace::answer(&self.node, query).await,
+        }
+    }
+
+    /// Answers what nothing else has answered: with another web interface, where one is configured, or by showing the way
+    /// to ours. `None` if the path is not below the prefix or names nothing.
+    pub async fn rest(&self, request: &Request) -> Option<Response> {
+        let path = self.below_prefix(request.uri().path())?;
+        if !path.is_empty() && !path.starts_with('/') {
+            return None;
+        }
+        self.files.answer(path, request).await
     }
 
     fn init(&self, headers: &HeaderMap) -> Response {
         let (authenticated, insecure) = (self.is_authorized(headers), self.options.insecure);
-        json(format!(r#"{{"authenticated":{authenticated},"edition":"oss","insecure":{insecure}}}"#))
+        json(format!(r#"{{"authenticated":{authenticated},"edition":"oss","insecure":{insecure}}}"#).into())
     }
 
     async fn log_in(&self, request: Request) -> Response {
@@ -110,7 +207,7 @@ impl Admin {
         let mut fields = form_urlencoded::parse(&body);
         let password = fields.find(|(name, _)| name == "password").map(|(_, value)| value);
         match password.and_then(|password| self.options.log_in(&password, now())) {
-            Some(token) => json(format!(r#"{{"token":"{token}"}}"#)),
+            Some(token) => json(format!(r#"{{"token":"{token}"}}"#).into()),
             None => refused(),
         }
     }
@@ -173,10 +270,30 @@ fn now() -> Duration {
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()
 }
 
-fn json(text: String) -> Response {
+/// True if a browser says that the request comes from a page of another site.
+///
+/// Spec: W3C Fetch Metadata Request Headers, `Sec-Fetch-Site`
+fn is_cross_site(headers: &HeaderMap) -> bool {
+    headers.get("sec-fetch-site").is_some_and(|site| site == "cross-site" || site == "same-site")
+}
+
+fn json(text: Bytes) -> Response {
     let mut response = Response::new(full(text));
     response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
     response
+}
+
+/// JSON that no cache may keep.
+fn uncached(text: Bytes) -> Response {
+    let mut response = json(text);
+    response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response
+}
+
+/// The value of a field of a query.
+fn parameter(query: &str, name: &str) -> Option<String> {
+    let mut fields = form_urlencoded::parse(query.as_bytes());
+    fields.find(|(field, _)| field == name).map(|(_, value)| value.into_owned())
 }
 
 #[cfg(test)]
@@ -190,6 +307,8 @@ mod tests {
             secret: Secret::new(secret.into()),
             insecure: false,
             external: false,
+            web_path: "".into(),
+            web_proxy_address: "".into(),
         }
     }
 
