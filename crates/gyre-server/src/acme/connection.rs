@@ -5,13 +5,12 @@ use std::{future::Future, pin::Pin, time::Duration};
 use bytes::Bytes;
 use http::{Request, Response};
 use http_body_util::{BodyExt, Full, Limited};
-use hyper_rustls::HttpsConnector;
 use hyper_util::{client::legacy::Client, rt::TokioExecutor};
 use instant_acme::{BodyWrapper, BytesResponse, Error, HttpClient};
 
 use crate::hooks::{
     dial::Dialer,
-    tls::{ClientTls, ClientTlsError, Version, configured},
+    tls::{ClientTls, ClientTlsError, Connector, Version, configured},
 };
 
 /// Time for an answer.
@@ -26,7 +25,7 @@ pub struct ConnectionError(#[from] ClientTlsError);
 
 /// A client of HTTP over TLS. Clones share connections.
 #[derive(Clone)]
-pub(super) struct Connection(Client<HttpsConnector<Dialer>, BodyWrapper<Bytes>>);
+pub(super) struct Connection(Client<Connector, BodyWrapper<Bytes>>);
 
 impl Connection {
     /// Believes the system's authorities, or those.

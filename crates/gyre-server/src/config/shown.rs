@@ -11,11 +11,6 @@ use super::{
 
 /// What stands for a value that is not shown.
 const HIDDEN: &str = "••••••";
-/// Parts of the names of keys whose values are secret.
-const SECRET: [&str; 5] = ["secret", "key", "password", "token", "pem"];
-/// Keys that are none although their names have such a part.
-const NOT_SECRET: [&str; 3] = ["client_key", "user_id_claim", "insecure_skip_token_signature_verify"];
-
 /// A configuration tree after each step of its making.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Layers(Vec<(&'static str, Value)>);
@@ -103,14 +98,12 @@ impl Walk<'_> {
 
 /// A value as it may be shown.
 fn masked(key: &Key, value: &Value) -> Value {
-    let is_secret = key.is_secret
-        || (SECRET.iter().any(|part| key.name.contains(part)) && !NOT_SECRET.contains(&key.name));
     match (key.kind, value) {
         (_, Value::String(text)) if text.is_empty() => value.clone(),
         (Kind::Pem, Value::String(_)) => HIDDEN.into(),
-        (Kind::Text, Value::String(_)) if is_secret => HIDDEN.into(),
+        (Kind::Text, Value::String(_)) if key.is_secret => HIDDEN.into(),
         (Kind::Text, Value::String(text)) => masked_address(text).into(),
-        (Kind::List, _) if is_secret => hide(value),
+        (Kind::List, _) if key.is_secret => hide(value),
         // Headers and metadata of calls: names are shown, values are not.
         (Kind::Map, _) => hide(value),
         _ => value.clone(),

@@ -175,7 +175,7 @@ pub(super) const CLIENT: &[Key] = &[
         &[
             object("connect", ENABLED_PROXY, "Asked when a client without a token connects: who it is."),
             object("refresh", ENABLED_PROXY, "Asked when a connection expires that the connect hook let in."),
-            object("disconnect", ENABLED_PROXY, "Told when a client has left."),
+            object("disconnect", ENABLED_PROXY, "Told when a client has left: who, after how long, code and reason."),
         ],
         "Hooks of connections: calls of the application's backend.",
     ),

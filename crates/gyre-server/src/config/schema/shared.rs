@@ -100,11 +100,17 @@ macro_rules! proxy {
                 "endpoint",
                 Text,
                 "",
-                "The backend: `http://…` or `https://…` for calls over HTTP, `grpc://host:port`, `host:port` or `unix:/path` for \
-                 gRPC. \
-                 Needed where the hook is used.",
+                "The backend: `http://…` or `https://…` for calls over HTTP, `grpc://host:port` or `host:port` for gRPC; \
+                 `unix:/path` for a socket. Needed where the hook is used.",
             ),
             key("timeout", Duration, "1s", "Time of a whole call; a call that takes longer has failed. Not 0."),
+            key(
+                "concurrency_limit",
+                Int,
+                "",
+                "Calls under way at most, and open subscription streams; 4096 and 65536 if 0. Further calls wait within \
+                 their `timeout`.",
+            ),
             key(
                 "http_headers",
                 List,
