@@ -214,7 +214,6 @@ pub(super) const CHANNEL: &[Key] = &[
     key("namespace_boundary", Text, ":", "What ends the namespace in a channel's name. Empty for no namespaces."),
     key("user_boundary", Text, "#", "What stands before the users in the name of a user-limited channel. Empty for none."),
     key("user_separator", Text, ",", "What stands between those users."),
-    key("vacated_delay", Duration, "1s", "Time without subscribers until a channel is reported as vacated."),
 ];
 
 const RPC_OPTIONS: &[Key] = &[

@@ -130,7 +130,6 @@ macro_rules! proxy {
                 "Names of headers that the client sends in its connect command (browsers cannot set headers of \
                  WebSocket) and that are passed on. They are the client's word.",
             ),
-            key("concurrency_limit", Int, "", "Calls under way at most, and open subscription streams; 4096 and 65536 if 0."),
             key("binary_encoding", Bool, "", "Data goes to the backend in base64, as `b64data`, for payloads that are no JSON."),
             key(
                 "include_connection_meta",
