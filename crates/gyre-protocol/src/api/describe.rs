@@ -156,6 +156,24 @@ const CONNECTION: &[Field] = &[
     field("protocol", Text, "`json` or `protobuf`."),
     field("app_name", Text, "What the client calls itself."),
     field("app_version", Text, "And its version."),
+    field(
+        "state",
+        Object(&[
+            field(
+                "channels",
+                Objects(&[field("server_side", Bool, "Subscribed by the server.")]),
+                "Its channels by name.",
+            ),
+            field("meta", Any, "What stays on the server."),
+        ]),
+        "More of it.",
+    ),
+    field("info", Any, "Information that others see."),
+    field("connected_at_ms", Integer, "Unix time in milliseconds at which it connected."),
+    field("num_channels", Integer, "Its channels, those not listed included."),
+    field("status", Text, "`connecting` or `connected`."),
+    field("queue_bytes", Integer, "Bytes that wait to be written to it."),
+    field("node", Text, "Node it is connected to."),
 ];
 
 /// All of them.
@@ -321,6 +339,26 @@ pub const DESCRIPTIONS: &[Description] = &[
             field("connections", Objects(CONNECTION), "Connections by their id."),
             field("cursor", Text, "Where the next page begins; empty if there is none."),
         ],
+    },
+    Description {
+        method: "revoke_token",
+        about: "Refuses one token from now on.",
+        request: &[
+            needed("uid", Text, "Id of the token: its claim `jti`."),
+            field("expire_at", Integer, "Unix time in seconds until which it is remembered."),
+        ],
+        result: &[],
+    },
+    Description {
+        method: "invalidate_user_tokens",
+        about: "Refuses all tokens of a user that were issued before a time.",
+        request: &[
+            needed("user", Text, "The user."),
+            field("channel", Text, "Only tokens for this channel."),
+            field("issued_before", Integer, "Unix time in seconds; now if 0."),
+            field("expire_at", Integer, "Unix time in seconds until which it is remembered."),
+        ],
+        result: &[],
     },
     Description {
         method: "map_publish",

@@ -11,10 +11,12 @@ pub(super) fn check(resolved: &Resolved, findings: &mut Findings) {
     for (path, options) in sections {
         let Some(options) = options else { continue };
         let mut told: Vec<String> = Vec::new();
+        let none = String::new;
         // Each key alone, so that a bad one does not hide another.
         let alone = [
-            TokenOptions { ecdsa_public_key: String::new(), ..options.clone() },
-            TokenOptions { rsa_public_key: String::new(), ..options.clone() },
+            TokenOptions { ecdsa_public_key: none(), ed25519_public_key: none(), ..options.clone() },
+            TokenOptions { rsa_public_key: none(), ed25519_public_key: none(), ..options.clone() },
+            TokenOptions { rsa_public_key: none(), ecdsa_public_key: none(), ..options.clone() },
         ];
         for options in alone {
             let Err(error) = TokenVerifier::new(options) else { continue };
