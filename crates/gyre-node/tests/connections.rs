@@ -68,6 +68,8 @@ impl World {
             hooks: Arc::new(NoApplication),
             map_hooks: Arc::new(NoApplication),
             polls: Arc::new(NoApplication),
+            streams: Arc::new(NoApplication),
+            events: Arc::new(NoApplication),
         };
         let options = ChannelOptions {
             subscribe: SubscribeRights { client: true, anonymous: false },
@@ -100,7 +102,7 @@ impl World {
             form,
             announces_disconnect: false,
             pings: Pings::Transport,
-            opening: OpeningRequest { user: Some(user.into()), headers: None },
+            opening: OpeningRequest { user: Some(user.into()), ..OpeningRequest::default() },
         };
         let id = shard.open(options, Box::new(Silent));
         let commands = format!(

@@ -246,11 +246,11 @@ fn misspelt_keys_are_hinted_at() {
 #[test]
 fn what_is_not_available_is_told() {
     let loaded = load_tree(json!({
-        "graphite": {"enabled": true},
+        "controller": {"enabled": true, "type": "postgres"},
     }));
     let warnings: Vec<_> = loaded.unwrap().warnings.into_iter().map(|warning| warning.message).collect();
     let keys: Vec<_> = warnings.iter().filter_map(|message| message.split(' ').next()).collect();
-    assert_eq!(keys, ["graphite.enabled"]);
+    assert_eq!(keys, ["controller.enabled"]);
 }
 
 /// A hook that is asked must be there and be usable: each problem has the path of its key.
