@@ -179,8 +179,7 @@ fn serve(arguments: &Arguments) -> ExitCode {
         begin_development(development, &server, &control, loaded.resolved.server.port);
     }
     tracing::info!(
-        address = loaded.resolved.server.address,
-        port = loaded.resolved.server.port,
+        addresses = %addresses(&loaded.resolved.server.addresses),
         http3 = loaded.resolved.server.http3,
         version = env!("CARGO_PKG_VERSION"),
         "serving"
@@ -201,6 +200,10 @@ fn serve(arguments: &Arguments) -> ExitCode {
         Ok(()) if server.stop() => ExitCode::SUCCESS,
         Ok(()) => failed("clients did not leave in time"),
     }
+}
+
+fn addresses(listed: &[config::Address]) -> String {
+    listed.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ")
 }
 
 /// Shows the banner, and starts what runs beside a development server.
