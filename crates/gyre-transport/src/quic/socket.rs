@@ -104,10 +104,13 @@ impl Socket {
             segment_size: transmit.segment_size,
             src_ip: transmit.src_ip,
         };
-        let sent =
-            self.io.try_io(Interest::WRITABLE, || self.state.try_send(UdpSockRef::from(&self.io), &transmit));
-        match sent {
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Sent::Blocked,
+        // The socket is asked at once: only one that takes nothing is worth the runtime's notes about it.
+        match self.state.try_send(UdpSockRef::from(&self.io), &transmit) {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                // An error, as said.
+                _ = self.io.try_io(Interest::WRITABLE, || Err::<(), _>(error));
+                Sent::Blocked
+            }
             Err(error) => {
                 tracing::trace!(%error, to = %transmit.destination, "UDP send");
                 Sent::Done
