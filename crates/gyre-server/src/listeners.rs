@@ -328,10 +328,9 @@ pub(crate) fn listen(
     spawn(&mut serving, unix, &listeners.front, &router, shutdown)?;
     if let Some(tls) = listeners.front.tls.as_ref().filter(|_| listeners.has_http3) {
         for socket in sockets.quic {
-            let endpoint = quic::endpoint(socket, tls)?;
             let handler = Rc::new(Http3(router.clone()));
-            let serve = quic::serve_endpoint(endpoint, tls.clone(), h3.clone(), handler, shutdown.clone());
-            tokio::task::spawn_local(serve);
+            let endpoint = quic::endpoint(socket, tls, h3.clone(), handler)?;
+            serving.spawn_local(endpoint.serve(shutdown.clone()));
         }
     }
     if let Some(grpc) = &listeners.uni_grpc {

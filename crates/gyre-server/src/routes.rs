@@ -26,7 +26,7 @@ use gyre_transport::{
 
 use crate::{
     admin::Admin,
-    api::{Endpoint, GrpcApi, HttpApi},
+    api::{GrpcApi, HttpApi},
     config::Resolved,
     debug,
     health::{Health, Report},
@@ -236,7 +236,7 @@ impl Router {
         }
         if self.scope.api
             && let Some(api) = &routes.api
-            && let Some(endpoint) = Endpoint::of_path(path, &api.prefix)
+            && let Some(endpoint) = api.served.endpoint(path, &api.prefix)
         {
             let (name, headers) = (format!("{} {path}", request.method()), request.headers().clone());
             let answer = api.served.call(endpoint, request);
@@ -318,7 +318,7 @@ impl Router {
             routes.init.as_ref(),
             routes.prometheus.as_ref(),
         ];
-        let is_api = |api: &Prefixed<HttpApi>| Endpoint::of_path(path, &api.prefix).is_some();
+        let is_api = |api: &Prefixed<HttpApi>| api.served.endpoint(path, &api.prefix).is_some();
         prefixes.into_iter().flatten().any(|prefix| **prefix == *path)
             || routes.streaming.iter().any(|stream| stream.is_at(path))
             || routes.api.as_ref().is_some_and(is_api)

@@ -323,8 +323,12 @@ fn routes(
     let quic = Arc::<quic::Statistics>::default();
     let quic_shown = resolved.server.http3.then(|| quic.clone());
     let api = &resolved.api;
-    let api_options =
-        ApiOptions { key: api.key.clone(), insecure: api.insecure, transport_errors: api.transport_errors };
+    let api_options = ApiOptions {
+        key: api.key.clone(),
+        insecure: api.insecure,
+        transport_errors: api.transport_errors,
+        lists_connections: api.lists_connections,
+    };
     Routes {
         websocket: resolved.websocket.as_ref().map(|options| Prefixed {
             prefix: options.prefix.clone(),

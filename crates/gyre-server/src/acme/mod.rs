@@ -289,8 +289,13 @@ impl Acme {
     }
 }
 
-/// True if an authority could give a certificate for the name: some labels, and no address.
+/// True if a public authority could give a certificate for the name: a host's, of more than one label.
 pub fn is_public_name(name: &str) -> bool {
+    name.trim_end_matches('.').contains('.') && is_host_name(name)
+}
+
+/// True if some authority could give a certificate for the name: labels, and no address.
+pub fn is_host_name(name: &str) -> bool {
     let name = name.strip_suffix('.').unwrap_or(name);
     let is_label = |label: &str| {
         (1..=63).contains(&label.len())
@@ -300,7 +305,7 @@ pub fn is_public_name(name: &str) -> bool {
     };
     let is_number =
         name.rsplit('.').next().is_some_and(|last| last.bytes().all(|byte| byte.is_ascii_digit()));
-    name.len() <= 253 && name.contains('.') && name.split('.').all(is_label) && !is_number
+    name.len() <= 253 && name.split('.').all(is_label) && !is_number
 }
 
 /// When the first certificate of a chain begins and ends to be valid.

@@ -113,7 +113,11 @@ impl Admin {
         quic: Option<Arc<quic::Statistics>>,
     ) -> Self {
         // Who may call is decided here.
-        let api = HttpApi::new(node.clone(), ApiOptions { insecure: true, ..ApiOptions::default() }, metrics);
+        let api = HttpApi::new(
+            node.clone(),
+            ApiOptions { insecure: true, lists_connections: true, ..ApiOptions::default() },
+            metrics,
+        );
         Self {
             files: Files::new(&options),
             options,

@@ -76,6 +76,10 @@ async fn take(node: &Node, quic: Option<&quic::Statistics>) -> Value {
             recoveries[usize::from(*is_recovered)] += count;
         }
     }
+    let quic = match quic {
+        Some(statistics) => Some(quic_figures(statistics).await),
+        None => None,
+    };
     json!({
         "time": now().as_millis() as u64,
         "node": {
@@ -101,7 +105,7 @@ async fn take(node: &Node, quic: Option<&quic::Statistics>) -> Value {
             "sockets": sum(|shard| shard.counters.sockets_refused),
             "accepts_failed": sum(|shard| shard.counters.accepts_failed),
         },
-        "quic": quic.map(quic_figures),
+        "quic": quic,
     })
 }
 
@@ -129,9 +133,9 @@ fn process() -> Value {
     })
 }
 
-fn quic_figures(statistics: &quic::Statistics) -> Value {
+async fn quic_figures(statistics: &quic::Statistics) -> Value {
     let counts = statistics.counts();
-    let quic::Sample { open, mut paths } = statistics.sample();
+    let quic::Sample { open, mut paths } = statistics.sample().await;
     let mut times: Vec<f64> = paths.iter().map(|path| path.rtt.as_secs_f64() * 1000.0).collect();
     times.sort_unstable_by(f64::total_cmp);
     let quantile = |part: f64| times.get(((times.len() as f64 - 1.0).max(0.0) * part).round() as usize);

@@ -28,16 +28,30 @@ pub(super) struct Operations {
     node: Arc<Node>,
     metrics: Arc<ApiMetrics>,
     protocol: &'static str,
+    lists_connections: bool,
 }
 
 impl Operations {
-    /// `protocol` is what metrics call the door.
-    pub(super) fn new(node: Arc<Node>, metrics: Arc<ApiMetrics>, protocol: &'static str) -> Self {
-        Self { node, metrics, protocol }
+    /// `protocol` is what metrics call the door. Without `lists_connections` there is no method `connections`.
+    pub(super) fn new(
+        node: Arc<Node>,
+        metrics: Arc<ApiMetrics>,
+        protocol: &'static str,
+        lists_connections: bool,
+    ) -> Self {
+        Self { node, metrics, protocol, lists_connections }
+    }
+
+    /// True if there is a method `connections`.
+    pub(super) fn lists_connections(&self) -> bool {
+        self.lists_connections
     }
 
     /// Carries out one request.
     pub(super) async fn run(&self, request: Request<'_>) -> Outcome {
+        if matches!(request, Request::Connections(_)) && !self.lists_connections {
+            return self.refuse(false);
+        }
         let method = request.method().name();
         let started = Instant::now();
         let span = telemetry::operation(&request);

@@ -39,6 +39,8 @@ pub struct GrpcApiOptions {
     pub message_bytes_max: usize,
     /// `grpc_api.reflection`: tells generic clients what there is.
     pub has_reflection: bool,
+    /// `grpc_api.connections`.
+    pub lists_connections: bool,
 }
 
 /// The gRPC API.
@@ -57,7 +59,8 @@ impl GrpcApi {
         metrics: Arc<ApiMetrics>,
         telemetry: Telemetry,
     ) -> Self {
-        Self { operations: Operations::new(node, metrics, "grpc"), options, telemetry }
+        let operations = Operations::new(node, metrics, "grpc", options.lists_connections);
+        Self { operations, options, telemetry }
     }
 
     /// Answers one call.

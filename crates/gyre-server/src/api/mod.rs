@@ -35,6 +35,8 @@ pub struct ApiOptions {
     pub insecure: bool,
     /// `http_api.error_mode: transport`.
     pub transport_errors: bool,
+    /// `http_api.connections`.
+    pub lists_connections: bool,
 }
 
 /// The HTTP API.
@@ -71,7 +73,16 @@ impl Endpoint {
 impl HttpApi {
     /// An API in front of a node.
     pub fn new(node: Arc<Node>, options: ApiOptions, metrics: Arc<ApiMetrics>) -> Self {
-        Self { operations: Operations::new(node, metrics, "http"), options }
+        let operations = Operations::new(node, metrics, "http", options.lists_connections);
+        Self { operations, options }
+    }
+
+    /// The endpoint of that path; `None` if there is none.
+    pub fn endpoint(&self, path: &str, prefix: &str) -> Option<Endpoint> {
+        let endpoint = Endpoint::of_path(path, prefix)?;
+        let is_there =
+            endpoint != Endpoint::Method(Method::Connections) || self.operations.lists_connections();
+        is_there.then_some(endpoint)
     }
 
     /// Answers one request.

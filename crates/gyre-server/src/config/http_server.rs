@@ -401,7 +401,7 @@ fn autocert(section: &Section, findings: &mut Findings) -> Option<acme::Options>
     let at = |key: &str| format!("{PATH}.{key}");
     let text = |key: &str| non_empty(section.text(key)).map(str::to_owned);
     let names = section.list("host_whitelist").to_vec();
-    for name in names.iter().chain(&text("server_name")).filter(|name| !acme::is_public_name(name)) {
+    for name in names.iter().chain(&text("server_name")).filter(|name| !acme::is_host_name(name)) {
         let fix =
             "write whole names such as example.com; wildcards and addresses get no certificate this way";
         findings.problem(&at("host_whitelist"), format!("\"{name}\" is not a name of a host"), fix);

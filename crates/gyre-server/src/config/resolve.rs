@@ -130,6 +130,8 @@ pub struct ApiSettings {
     pub insecure: bool,
     /// `http_api.error_mode: transport`.
     pub transport_errors: bool,
+    /// `http_api.connections`.
+    pub lists_connections: bool,
 }
 
 /// The WebSocket endpoint.
@@ -407,6 +409,7 @@ fn api(api: &Section) -> ApiSettings {
         key: non_empty(api.text("key")).map(|key| Secret::new(key.into())),
         insecure: api.bool("insecure"),
         transport_errors: api.text("error_mode") == "transport",
+        lists_connections: api.bool("connections"),
     }
 }
 
@@ -497,6 +500,7 @@ fn grpc_api(section: &Section) -> GrpcApiOptions {
         transport_errors: section.text("error_mode") == "transport",
         message_bytes_max: grpc_message_limit(section),
         has_reflection: section.bool("reflection"),
+        lists_connections: section.bool("connections"),
     }
 }
 

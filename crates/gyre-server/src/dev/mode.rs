@@ -180,7 +180,7 @@ fn defaults(certificates: &Certificates, secrets: &Secrets, port: u16, is_withou
         "health": { "enabled": true },
         "prometheus": { "enabled": true },
         "init": { "enabled": true },
-        "http_api": { "key": secrets.api_key },
+        "http_api": { "key": secrets.api_key, "connections": true },
         // Whoever has the key may do everything already.
         "admin": { "enabled": true, "password": secrets.api_key, "secret": secrets.token_secret },
         "client": {

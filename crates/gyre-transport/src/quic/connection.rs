@@ -1,51 +1,56 @@
-//! One QUIC connection: streams and datagrams to `gyre-h3`, and what it wants sent back to QUIC.
+//! HTTP/3 on one QUIC connection: streams and datagrams to `gyre-h3`, and what it wants sent back to QUIC.
 //!
-//! Each stream is read by a small task of its own, until it turns out to be a session's; then it is handed over.
+//! There is no task here: the driver calls when something happened. A stream that turns out to be a session's is handed
+//! over to the session's task.
 
 use std::{
     cell::{Cell, RefCell},
-    collections::{HashMap, VecDeque},
-    pin::pin,
+    collections::{HashMap, HashSet, VecDeque},
+    future::poll_fn,
     rc::Rc,
     sync::Arc,
-    time::{Duration, Instant},
+    task::Poll,
+    time::Instant,
 };
 
 use bytes::Bytes;
 use gyre_h3::{Code, Event, Reading, StreamId, Transmit};
-use quinn::{ReadError, RecvStream, SendStream};
+use quinn_proto::{ConnectionError, Dir, StreamEvent, VarInt, WriteError};
 use tokio::{sync::Notify, task::AbortHandle};
 
-use super::{Handler, request, varint};
-use crate::{
-    http::{Peer, Shutdown},
-    webtransport,
+use super::{
+    Handler,
+    link::{Link, ReadError, RecvStream, SendStream},
+    request, varint,
 };
+use crate::{http::Peer, webtransport};
 
 /// Bytes read from a stream at a time.
 const READ_BYTES: usize = 64 * 1024;
-/// How long a peer may take to acknowledge the end of a stream.
-const FINISH_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// What tasks of one connection share.
-pub(super) struct Shared {
-    pub(super) quic: quinn::Connection,
+/// A connection: what the driver, requests and sessions share.
+pub(super) struct Connection {
+    pub(super) link: Rc<Link>,
     h3: RefCell<gyre_h3::Connection>,
     state: RefCell<State>,
     handler: Rc<dyn Handler>,
     pub(super) peer: Peer,
-    /// The timer of `h3` may have changed, or there is something to send.
-    changed: Notify,
+    /// What ended it, unless the server did.
+    pub(super) reason: RefCell<Option<ConnectionError>>,
 }
 
 #[derive(Default)]
 struct State {
-    control: Option<SendStream>,
-    sends: HashMap<StreamId, SendStream>,
-    receives: HashMap<StreamId, RecvStream>,
+    /// The control stream, once the peer lets the server open it, and what waits to be written on it.
+    control: Option<quinn_proto::StreamId>,
+    control_queue: VecDeque<Bytes>,
     writers: HashMap<StreamId, Rc<Writer>>,
     sessions: HashMap<StreamId, Rc<SessionState>>,
     bodies: HashMap<StreamId, Rc<request::BodyQueue>>,
+    /// Streams of requests whose body has no room.
+    paused: Vec<StreamId>,
+    /// Streams that are left unread: they belong to a session that is yet to come, or to nobody.
+    parked: HashSet<StreamId>,
     /// Tasks that answer requests.
     answers: HashMap<StreamId, AbortHandle>,
 }
@@ -54,39 +59,8 @@ struct State {
 #[derive(Default)]
 struct Writer {
     queue: RefCell<VecDeque<(Bytes, bool)>>,
-    /// The stream is to be reset, whatever waits.
-    reset: Cell<Option<Code>>,
-    /// Something was queued, or `reset` set.
-    added: Notify,
-    /// All that was queued is given to QUIC.
-    is_idle: Cell<bool>,
-    /// `is_idle` became true, or the stream is done with.
+    /// The queue became empty, or the stream is done with.
     changed: Notify,
-}
-
-enum WriteOp {
-    Data(Bytes, bool),
-    Reset(Code),
-}
-
-impl Writer {
-    fn add(&self, op: WriteOp) {
-        match op {
-            WriteOp::Data(data, fin) => {
-                self.is_idle.set(false);
-                self.queue.borrow_mut().push_back((data, fin));
-            }
-            WriteOp::Reset(code) => self.reset.set(Some(code)),
-        }
-        self.added.notify_one();
-    }
-
-    /// Waits for the wish to reset the stream.
-    async fn reset(&self) {
-        while self.reset.get().is_none() {
-            self.added.notified().await;
-        }
-    }
 }
 
 /// What the connection and a session's task share.
@@ -113,21 +87,21 @@ pub enum SessionEvent {
 #[derive(Clone)]
 pub struct Session {
     id: StreamId,
-    shared: Rc<Shared>,
+    connection: Rc<Connection>,
     state: Rc<SessionState>,
 }
 
 impl Session {
     /// Closes the session with code and reason. What the peer is to read must have been acknowledged before.
     pub fn close(&self, code: u32, reason: &str) {
-        self.shared.h3.borrow_mut().close_session(Instant::now(), self.id, code, reason);
-        self.shared.pump();
+        self.connection.h3.borrow_mut().close_session(Instant::now(), self.id, code, reason);
+        self.connection.pump();
     }
 
     /// Ends a session whose peer has left already.
     pub fn end(&self) {
-        self.shared.h3.borrow_mut().end_session_quietly(Instant::now(), self.id);
-        self.shared.pump();
+        self.connection.h3.borrow_mut().end_session_quietly(Instant::now(), self.id);
+        self.connection.pump();
     }
 
     /// Opens the stream of a unidirectional session, and serves it.
@@ -145,9 +119,13 @@ impl Session {
     }
 
     async fn open_stream(&self) -> Option<SendStream> {
-        let mut send = self.shared.quic.open_uni().await.ok()?;
-        let header = gyre_h3::Connection::unidirectional_header(self.id);
-        send.write_all(&header).await.ok()?;
+        let link = &self.connection.link;
+        let stream = poll_fn(|cx| link.poll_open(cx)).await?;
+        let mut send = SendStream::new(link.clone(), stream);
+        let mut header = [Bytes::from(gyre_h3::Connection::unidirectional_header(self.id))];
+        while !header[0].is_empty() {
+            poll_fn(|cx| send.poll_write(cx, &mut header)).await.ok()?;
+        }
         Some(send)
     }
 
@@ -167,97 +145,118 @@ impl Session {
     }
 }
 
-/// Does the handshake and serves the connection until it ends.
-pub(super) async fn serve(
-    incoming: quinn::Incoming,
-    h3: Arc<gyre_h3::Config>,
-    handler: Rc<dyn Handler>,
-    shutdown: Shutdown,
-) {
-    let statistics = handler.statistics().clone();
-    statistics.count(|counts| counts.handshakes += 1);
-    let failed = |error: quinn::ConnectionError| {
-        statistics.count(|counts| counts.handshakes_failed += 1);
-        tracing::debug!(%error, "QUIC handshake failed");
-    };
-    let mut connecting = match incoming.accept() {
-        Ok(connecting) => connecting,
-        Err(error) => return failed(error),
-    };
-    // A ClientHello may come in several datagrams, and no stream can be opened before the transport parameters in it
-    // are known: quinn would never wake a task that tried earlier, and SETTINGS would not be sent at all.
-    if let Err(error) = connecting.handshake_data().await {
-        return failed(error);
+impl Connection {
+    pub(super) fn new(
+        link: Rc<Link>,
+        peer: Peer,
+        h3: Arc<gyre_h3::Config>,
+        handler: Rc<dyn Handler>,
+    ) -> Rc<Self> {
+        let h3 = RefCell::new(gyre_h3::Connection::new(h3, Instant::now()));
+        Rc::new(Self { link, h3, state: RefCell::default(), handler, peer, reason: RefCell::default() })
     }
-    // SETTINGS go out with the server's first flight, so that a session can be asked for one round trip earlier.
-    let quic = match connecting.into_0rtt() {
-        Ok((quic, _)) => quic,
-        Err(connecting) => match connecting.await {
-            Ok(quic) => quic,
-            Err(error) => return failed(error),
-        },
-    };
-    let peer = Peer { address: quic.remote_address(), is_tls: true };
-    let _observed = statistics.observe(quic.clone());
-    let shared = Rc::new(Shared {
-        h3: RefCell::new(gyre_h3::Connection::new(h3, Instant::now())),
-        state: RefCell::default(),
-        handler,
-        peer,
-        changed: Notify::new(),
-        quic,
-    });
-    shared.clone().run(shutdown).await;
-}
 
-impl Shared {
-    async fn run(self: Rc<Self>, mut shutdown: Shutdown) {
+    /// When it wants to be called next.
+    pub(super) fn poll_timeout(&self) -> Option<Instant> {
+        let (quic, h3) = (self.link.quic.borrow_mut().poll_timeout(), self.h3.borrow().poll_timeout());
+        quic.into_iter().chain(h3).min()
+    }
+
+    /// Lets timers expire that are due.
+    pub(super) fn handle_timeout(self: &Rc<Self>, now: Instant) {
+        self.link.quic.borrow_mut().handle_timeout(now);
+        if self.h3.borrow().poll_timeout().is_some_and(|at| at <= now) {
+            let result = self.h3.borrow_mut().handle_timeout(now);
+            self.settle(result);
+        }
+        self.link.mark();
+    }
+
+    /// The server is about to stop: no new requests, please.
+    pub(super) fn drain(self: &Rc<Self>) {
+        self.h3.borrow_mut().drain();
         self.pump();
-        let mut is_draining = false;
+    }
+
+    /// Closes a connection that nothing is going on on.
+    pub(super) fn close_if_idle(&self) {
+        let is_idle = {
+            let state = self.state.borrow();
+            state.sessions.is_empty() && state.answers.is_empty() && state.writers.is_empty()
+        };
+        if is_idle && !self.link.quic.borrow().is_closed() {
+            self.link.close(varint(Code::H3_NO_ERROR), b"");
+            self.end();
+        }
+    }
+
+    /// Hands on what happened on the connection.
+    pub(super) fn handle_events(self: &Rc<Self>, now: Instant) {
         loop {
-            let deadline = self.h3.borrow().poll_timeout();
-            let mut timeout = pin!(async {
-                match deadline {
-                    Some(at) => tokio::time::sleep_until(at.into()).await,
-                    None => std::future::pending().await,
-                }
-            });
-            tokio::select! {
-                stream = self.quic.accept_uni() => match stream {
-                    Ok(receive) => drop(tokio::task::spawn_local(self.clone().read(receive))),
-                    Err(_) => break,
-                },
-                stream = self.quic.accept_bi() => match stream {
-                    Ok((send, receive)) => {
-                        self.state.borrow_mut().sends.insert(receive.id().into(), send);
-                        tokio::task::spawn_local(self.clone().read(receive));
-                    }
-                    Err(_) => break,
-                },
-                datagram = self.quic.read_datagram() => match datagram {
-                    Ok(data) => {
-                        let result = self.h3.borrow_mut().handle_datagram(data);
-                        self.settle(result);
-                    }
-                    Err(_) => break,
-                },
-                () = timeout.as_mut() => {
-                    let result = self.h3.borrow_mut().handle_timeout(Instant::now());
-                    self.settle(result);
-                }
-                () = self.changed.notified() => {}
-                _ = shutdown.wait_for(|stop| *stop), if !is_draining => {
-                    is_draining = true;
-                    self.h3.borrow_mut().drain();
-                    self.pump();
+            let Some(event) = self.link.quic.borrow_mut().poll() else { break };
+            match event {
+                // SETTINGS go out with the server's first flight, so that a session can be asked for one round trip
+                // earlier.
+                quinn_proto::Event::HandshakeDataReady | quinn_proto::Event::Connected => self.pump(),
+                quinn_proto::Event::Stream(event) => self.handle_stream_event(event, now),
+                quinn_proto::Event::DatagramReceived => self.read_datagrams(),
+                quinn_proto::Event::DatagramsUnblocked => {}
+                quinn_proto::Event::ConnectionLost { reason } => {
+                    tracing::debug!(peer = %self.peer.address, %reason, "QUIC connection lost");
+                    *self.reason.borrow_mut() = Some(reason);
+                    self.end();
                 }
             }
         }
-        self.end();
+        let paused = std::mem::take(&mut self.state.borrow_mut().paused);
+        paused.into_iter().for_each(|stream| self.read(stream, now));
+    }
+
+    fn handle_stream_event(self: &Rc<Self>, event: StreamEvent, now: Instant) {
+        match event {
+            StreamEvent::Opened { dir } => loop {
+                let Some(stream) = self.link.quic.borrow_mut().streams().accept(dir) else { break };
+                self.read(stream.into(), now);
+            },
+            StreamEvent::Readable { id } => {
+                if !self.link.wake_reader(id) {
+                    self.read(id.into(), now);
+                }
+            }
+            StreamEvent::Writable { id } => {
+                if !self.link.wake_writer(id) {
+                    self.write_on(id.into());
+                }
+            }
+            StreamEvent::Finished { id } => {
+                if !self.link.wake_writer(id) {
+                    self.done_writing(id.into());
+                }
+            }
+            StreamEvent::Stopped { id, .. } => {
+                if !self.link.wake_writer(id) {
+                    self.stopped(id.into());
+                }
+            }
+            StreamEvent::Available { dir: Dir::Uni } => {
+                self.write_control();
+                self.link.opening();
+            }
+            StreamEvent::Available { dir: Dir::Bi } => {}
+        }
+    }
+
+    fn read_datagrams(self: &Rc<Self>) {
+        loop {
+            let Some(datagram) = self.link.quic.borrow_mut().datagrams().recv() else { break };
+            let result = self.h3.borrow_mut().handle_datagram(datagram);
+            self.settle(result);
+        }
     }
 
     /// The connection is gone: sessions and bodies are told.
-    fn end(&self) {
+    pub(super) fn end(&self) {
+        self.link.lose();
         let state = std::mem::take(&mut *self.state.borrow_mut());
         for session in state.sessions.values() {
             session.event.borrow_mut().get_or_insert(SessionEvent::Ended { close: None });
@@ -270,32 +269,38 @@ impl Shared {
             answer.abort();
         }
         for writer in state.writers.values() {
-            writer.add(WriteOp::Reset(Code::H3_NO_ERROR));
+            writer.changed.notify_one();
         }
     }
 
-    /// Reads a stream until it ends or belongs to a session.
-    async fn read(self: Rc<Self>, mut receive: RecvStream) {
-        let id: StreamId = receive.id().into();
+    /// Reads a stream until nothing is there, it ends, or it belongs to a session.
+    fn read(self: &Rc<Self>, stream: StreamId, now: Instant) {
         loop {
-            let body = self.state.borrow().bodies.get(&id).cloned();
-            if let Some(body) = body {
-                body.room().await;
+            {
+                let mut state = self.state.borrow_mut();
+                if state.parked.contains(&stream) {
+                    return;
+                }
+                if state.bodies.get(&stream).is_some_and(|body| !body.has_room()) {
+                    return state.paused.push(stream);
+                }
             }
-            let result = match receive.read_chunk(READ_BYTES, true).await {
-                Ok(Some(chunk)) => self.h3.borrow_mut().handle_stream(Instant::now(), id, chunk.bytes, false),
-                Ok(None) => {
-                    let result = self.h3.borrow_mut().handle_stream(Instant::now(), id, Bytes::new(), true);
+            let result = match self.link.read(number(stream), READ_BYTES) {
+                Poll::Pending | Poll::Ready(Err(ReadError::Closed)) => return,
+                Poll::Ready(Ok(Some(chunk))) => {
+                    self.h3.borrow_mut().handle_stream(now, stream, chunk.bytes, false)
+                }
+                Poll::Ready(Ok(None)) => {
+                    let result = self.h3.borrow_mut().handle_stream(now, stream, Bytes::new(), true);
                     return self.settle(result.map(|_| ()));
                 }
-                Err(ReadError::Reset(_)) => {
-                    let result = self.h3.borrow_mut().handle_reset(Instant::now(), id);
+                Poll::Ready(Err(ReadError::Reset)) => {
+                    let result = self.h3.borrow_mut().handle_reset(now, stream);
                     return self.settle(result);
                 }
-                Err(_) => return,
             };
             if let Ok(Reading::Stop) = result {
-                self.state.borrow_mut().receives.insert(id, receive);
+                self.state.borrow_mut().parked.insert(stream);
                 return self.settle(Ok(()));
             }
             self.settle(result.map(|_| ()));
@@ -306,7 +311,8 @@ impl Shared {
         self.pump();
         if let Err(error) = result {
             tracing::debug!(peer = %self.peer.address, %error, "HTTP/3 connection broken");
-            self.quic.close(varint(error.code), error.reason.as_bytes());
+            self.link.close(varint(error.code), error.reason.as_bytes());
+            self.end();
         }
     }
 
@@ -320,19 +326,20 @@ impl Shared {
             let Some(transmit) = self.h3.borrow_mut().poll_transmit() else { break };
             self.transmit(transmit);
         }
-        self.changed.notify_one();
+        self.link.mark();
     }
 
     fn handle_event(self: &Rc<Self>, event: Event) {
         match event {
             Event::Request { stream, head } => {
-                let body = Rc::new(request::BodyQueue::default());
+                let link = self.link.clone();
+                let body = Rc::new(request::BodyQueue::new(Rc::new(move || link.mark())));
                 self.state.borrow_mut().bodies.insert(stream, body.clone());
                 let service = self.handler.service();
-                let shared = self.clone();
+                let connection = self.clone();
                 let answer = tokio::task::spawn_local(async move {
-                    request::answer(shared.clone(), service, stream, head, body).await;
-                    shared.state.borrow_mut().answers.remove(&stream);
+                    request::answer(connection.clone(), service, stream, head, body).await;
+                    connection.state.borrow_mut().answers.remove(&stream);
                 });
                 self.state.borrow_mut().answers.insert(stream, answer.abort_handle());
             }
@@ -388,7 +395,7 @@ impl Shared {
         let state = Rc::<SessionState>::default();
         self.state.borrow_mut().sessions.insert(session, state.clone());
         self.h3.borrow_mut().accept_session(session, Vec::new(), head);
-        let handle = Session { id: session, shared: self.clone(), state };
+        let handle = Session { id: session, connection: self.clone(), state };
         if options.is_unidirectional() {
             // Streams of the client's are too many from now on.
             handle.state.has_stream.set(true);
@@ -407,127 +414,124 @@ impl Shared {
 
     /// The first bidirectional stream carries the protocol; others are refused without harm.
     fn session_stream(self: &Rc<Self>, session: StreamId, stream: StreamId, data: Bytes, fin: bool) {
-        let (state, send, receive) = {
+        let state = {
             let mut state = self.state.borrow_mut();
-            let session = state.sessions.get(&session).cloned();
-            (session, state.sends.remove(&stream), state.receives.remove(&stream))
+            state.parked.remove(&stream);
+            state.sessions.get(&session).cloned()
         };
-        match (state, send, receive) {
-            (Some(state), Some(send), receive) if !state.has_stream.replace(true) => {
+        let id = number(stream);
+        let is_bidirectional = id.dir() == Dir::Bi;
+        match state {
+            Some(state) if is_bidirectional && !state.has_stream.replace(true) => {
                 let Some(options) = state.options.take() else { return };
-                let handle = Session { id: session, shared: self.clone(), state };
-                let receive = receive.filter(|_| !fin);
+                let handle = Session { id: session, connection: self.clone(), state };
+                let send = SendStream::new(self.link.clone(), id);
+                let receive = (!fin).then(|| RecvStream::new(self.link.clone(), id));
                 tokio::task::spawn_local(webtransport::serve(handle, options, send, receive, data));
             }
-            (_, send, receive) => {
+            _ => {
                 let code = varint(gyre_h3::application_error(0));
-                if let Some(mut send) = send
-                    && let Err(error) = send.reset(code)
-                {
-                    tracing::trace!(%error, "an extra stream had ended");
+                // Both fail only if the stream had ended.
+                if is_bidirectional {
+                    _ = self.link.reset(id, code);
                 }
-                if let Some(mut receive) = receive
-                    && let Err(error) = receive.stop(code)
-                {
-                    tracing::trace!(%error, "an extra stream had ended");
-                }
+                _ = self.link.stop(id, code);
             }
         }
     }
 
     fn transmit(self: &Rc<Self>, transmit: Transmit) {
         match transmit {
-            Transmit::OpenControl(data) => drop(tokio::task::spawn_local(self.clone().open_control(data))),
-            Transmit::Control(data) => drop(tokio::task::spawn_local(self.clone().write_control(data))),
-            Transmit::Write { stream, data, fin } => self.write(stream, WriteOp::Data(data, fin)),
-            Transmit::Reset { stream, code } => self.write(stream, WriteOp::Reset(code)),
-            Transmit::Stop { stream, code } => {
-                if let Some(mut receive) = self.state.borrow_mut().receives.remove(&stream) {
-                    // Fails only if the stream has ended by itself.
-                    drop(receive.stop(varint(code)));
-                }
+            Transmit::OpenControl(data) | Transmit::Control(data) => {
+                self.state.borrow_mut().control_queue.push_back(data.into());
+                self.write_control();
             }
-            Transmit::Close { code } => self.quic.close(varint(code), b""),
-        }
-    }
-
-    async fn open_control(self: Rc<Self>, data: Vec<u8>) {
-        let Ok(mut send) = self.quic.open_uni().await else { return };
-        if send.write_all(&data).await.is_ok() {
-            self.state.borrow_mut().control = Some(send);
-        }
-    }
-
-    async fn write_control(self: Rc<Self>, data: Vec<u8>) {
-        let Some(mut send) = self.state.borrow_mut().control.take() else { return };
-        if send.write_all(&data).await.is_ok() {
-            self.state.borrow_mut().control = Some(send);
-        }
-    }
-
-    fn write(self: &Rc<Self>, stream: StreamId, op: WriteOp) {
-        let writer = {
-            let mut state = self.state.borrow_mut();
-            match state.writers.get(&stream) {
-                Some(writer) => writer.clone(),
-                None => {
-                    let Some(send) = state.sends.remove(&stream) else { return };
-                    let writer = Rc::<Writer>::default();
-                    state.writers.insert(stream, writer.clone());
-                    tokio::task::spawn_local(self.clone().write_stream(stream, send, writer.clone()));
-                    writer
-                }
-            }
-        };
-        writer.add(op);
-    }
-
-    /// Writes a request's or session's stream until it is finished.
-    async fn write_stream(self: Rc<Self>, stream: StreamId, mut send: SendStream, writer: Rc<Writer>) {
-        loop {
-            if let Some(code) = writer.reset.get() {
+            Transmit::Write { stream, data, fin } => self.write(stream, data, fin),
+            Transmit::Reset { stream, code } => {
                 // Fails only if the stream is finished or gone.
-                drop(send.reset(varint(code)));
-                break;
+                _ = self.link.reset(number(stream), varint(code));
+                self.done_writing(stream);
             }
-            let next = writer.queue.borrow_mut().pop_front();
-            let written = match next {
-                Some((data, fin)) => {
-                    let written = tokio::select! {
-                        biased;
-                        () = writer.reset() => continue,
-                        written = send.write_chunk(data) => written,
-                    };
-                    if fin && written.is_ok() {
-                        // Fails only if the peer has stopped the stream.
-                        drop(send.finish());
-                        // Acknowledged to its end, or not wanted any more.
-                        drop(tokio::time::timeout(FINISH_TIMEOUT, send.stopped()).await);
-                        break;
-                    }
-                    written
-                }
-                None => {
-                    writer.is_idle.set(true);
-                    writer.changed.notify_one();
-                    tokio::select! {
-                        () = writer.added.notified() => continue,
-                        _ = send.stopped() => {
-                            self.h3.borrow_mut().handle_stop(Instant::now(), stream);
-                            self.pump();
-                            break;
-                        }
-                    }
-                }
-            };
-            if written.is_err() {
-                self.h3.borrow_mut().handle_stop(Instant::now(), stream);
-                self.pump();
-                break;
+            Transmit::Stop { stream, code } => {
+                self.state.borrow_mut().parked.remove(&stream);
+                // Fails only if the stream has ended by itself.
+                _ = self.link.stop(number(stream), varint(code));
+            }
+            Transmit::Close { code } => {
+                self.link.close(varint(code), b"");
+                self.end();
             }
         }
-        self.state.borrow_mut().writers.remove(&stream);
+    }
+
+    /// Writes what waits for the control stream, as soon as there is one.
+    fn write_control(&self) {
+        let mut state = self.state.borrow_mut();
+        let State { control, control_queue, .. } = &mut *state;
+        if control_queue.is_empty() {
+            return;
+        }
+        if control.is_none() {
+            *control = self.link.open();
+        }
+        let Some(stream) = *control else { return };
+        while let Some(data) = control_queue.front_mut()
+            && let Ok(written) = self.link.write(stream, std::slice::from_mut(data))
+        {
+            if written == 1 {
+                control_queue.pop_front();
+            }
+        }
+    }
+
+    fn write(self: &Rc<Self>, stream: StreamId, data: Bytes, fin: bool) {
+        let writer = self.state.borrow_mut().writers.entry(stream).or_default().clone();
+        writer.queue.borrow_mut().push_back((data, fin));
+        self.write_on(stream);
+    }
+
+    /// Writes what waits for a stream, as much as QUIC takes.
+    fn write_on(self: &Rc<Self>, stream: StreamId) {
+        if self.state.borrow().control == Some(number(stream)) {
+            return self.write_control();
+        }
+        let Some(writer) = self.writer(stream) else { return };
+        loop {
+            let mut queue = writer.queue.borrow_mut();
+            let Some((data, fin)) = queue.front_mut() else { break };
+            let fin = *fin;
+            let written = match data.is_empty() {
+                true => Ok(1),
+                false => self.link.write(number(stream), std::slice::from_mut(data)),
+            };
+            match written {
+                Ok(0) => {}
+                Ok(_) => drop(queue.pop_front()),
+                Err(WriteError::Blocked) => return,
+                Err(WriteError::Stopped(_) | WriteError::ClosedStream) => {
+                    drop(queue);
+                    return self.stopped(stream);
+                }
+            }
+            if fin && queue.is_empty() && self.link.finish(number(stream)).is_err() {
+                drop(queue);
+                return self.stopped(stream);
+            }
+        }
         writer.changed.notify_one();
+    }
+
+    /// The peer wants no more of a stream.
+    fn stopped(self: &Rc<Self>, stream: StreamId) {
+        self.done_writing(stream);
+        self.h3.borrow_mut().handle_stop(Instant::now(), stream);
+        self.pump();
+    }
+
+    fn done_writing(&self, stream: StreamId) {
+        if let Some(writer) = self.state.borrow_mut().writers.remove(&stream) {
+            writer.changed.notify_one();
+        }
     }
 
     /// Answers a request: its head; with `is_over` that is all.
@@ -551,7 +555,7 @@ impl Shared {
     /// Waits until QUIC has taken all that was sent on a stream, or the stream is done with.
     pub(super) async fn written(&self, stream: StreamId) {
         while let Some(writer) = self.writer(stream)
-            && !writer.is_idle.get()
+            && !writer.queue.borrow().is_empty()
         {
             writer.changed.notified().await;
         }
@@ -567,4 +571,9 @@ impl Shared {
     fn writer(&self, stream: StreamId) -> Option<Rc<Writer>> {
         self.state.borrow().writers.get(&stream).cloned()
     }
+}
+
+/// A stream's number as QUIC has it. Those of `gyre-h3` come from there.
+fn number(stream: StreamId) -> quinn_proto::StreamId {
+    VarInt::from_u64(stream).unwrap_or(VarInt::MAX).into()
 }

@@ -1,25 +1,29 @@
 //! HTTP/3 over QUIC: one endpoint per shard, its connections driven through `gyre-h3`.
 //!
-//! This is the version over plain `quinn`; what is above it knows only [`Session`] and the one HTTP [`Service`], so
-//! that a driver of our own can take its place.
+//! The state machine of QUIC is `quinn-proto`'s, sockets are `quinn-udp`'s; the driver between them is ours. What is above
+//! knows only [`Session`], its streams, and the one HTTP [`Service`].
 
 mod connection;
+mod driver;
+mod link;
 mod request;
+mod socket;
 mod statistics;
+#[cfg(test)]
+mod tests;
 
 use std::{io, net::UdpSocket, rc::Rc, sync::Arc, time::Duration};
 
 use gyre_h3::RequestHead;
-use quinn::{
-    Endpoint, EndpointConfig, IdleTimeout, ServerConfig, TransportConfig, VarInt,
-    crypto::rustls::QuicServerConfig,
-};
+use quinn_proto::{IdleTimeout, ServerConfig, TransportConfig, VarInt, crypto::rustls::QuicServerConfig};
 
 pub use connection::{Session, SessionEvent};
-pub use statistics::{CLOSE_CAUSES_MAX, Counts, Observed, PathView, SAMPLE_MAX, Sample, Statistics};
+pub use driver::Driver;
+pub use link::{ReadError, RecvStream, SendStream};
+pub use statistics::{CLOSE_CAUSES_MAX, Counts, PathView, SAMPLE_MAX, Sample, Statistics};
 
 use crate::{
-    http::{Peer, Service, Shutdown},
+    http::{Peer, Service},
     tls::ServerTls,
     webtransport,
 };
@@ -39,8 +43,6 @@ const UNI_STREAMS_MAX: u32 = 8;
 /// Received datagrams that wait to be looked at, and datagrams to be sent, in bytes.
 const DATAGRAM_RECEIVE_BYTES: usize = 64 * 1024;
 const DATAGRAM_SEND_BYTES: usize = 32 * 1024;
-/// Half-open handshakes of one shard beyond which clients have to prove their address first.
-const HANDSHAKES_BEFORE_RETRY: usize = 256;
 
 /// Answers what comes over HTTP/3 on a shard.
 pub trait Handler {
@@ -54,14 +56,19 @@ pub trait Handler {
     fn session(&self, head: &RequestHead, peer: Peer) -> Result<webtransport::Options, u16>;
 }
 
-/// A QUIC endpoint on a socket.
+/// A QUIC endpoint on a socket, for the thread it is made on.
 ///
 /// # Errors
 /// If the TLS settings cannot be used for QUIC or the socket cannot be registered.
-pub fn endpoint(socket: UdpSocket, tls: &ServerTls) -> io::Result<Endpoint> {
-    let config = server_config(tls.quic().borrow().clone())?;
-    let runtime = Arc::new(quinn::TokioRuntime);
-    Endpoint::new(EndpointConfig::default(), Some(config), socket, runtime)
+pub fn endpoint(
+    socket: UdpSocket,
+    tls: &ServerTls,
+    h3: Arc<gyre_h3::Config>,
+    handler: Rc<dyn Handler>,
+) -> io::Result<Driver> {
+    let mut settings = tls.quic();
+    let config = server_config(settings.borrow_and_update().clone())?;
+    Driver::new(socket, config, settings, h3, handler)
 }
 
 fn server_config(tls: Arc<rustls::ServerConfig>) -> io::Result<ServerConfig> {
@@ -85,42 +92,6 @@ fn transport_config() -> TransportConfig {
         // Probing costs memory and packets on connections that are mostly idle.
         .mtu_discovery_config(None);
     config
-}
-
-/// Accepts connections until the server stops, then lets those that are open end. TLS settings that change count for
-/// the next ones.
-pub async fn serve_endpoint(
-    endpoint: Endpoint,
-    tls: Arc<ServerTls>,
-    h3: Arc<gyre_h3::Config>,
-    handler: Rc<dyn Handler>,
-    mut shutdown: Shutdown,
-) {
-    let mut settings = tls.quic();
-    loop {
-        let incoming = tokio::select! {
-            incoming = endpoint.accept() => incoming,
-            // Never an error: the sender is in `tls`.
-            Ok(()) = settings.changed() => {
-                match server_config(settings.borrow_and_update().clone()) {
-                    Ok(config) => endpoint.set_server_config(Some(config)),
-                    Err(error) => tracing::error!(%error, "the new TLS settings cannot be used for QUIC"),
-                }
-                continue;
-            }
-            _ = shutdown.wait_for(|stop| *stop) => return,
-        };
-        let Some(incoming) = incoming else { return };
-        if !incoming.remote_address_validated() && endpoint.open_connections() > HANDSHAKES_BEFORE_RETRY {
-            // Under a flood a client proves that it receives what is sent to its address.
-            handler.statistics().count(|counts| counts.retries += 1);
-            if let Err(error) = incoming.retry() {
-                error.into_incoming().refuse();
-            }
-            continue;
-        }
-        tokio::task::spawn_local(connection::serve(incoming, h3.clone(), handler.clone(), shutdown.clone()));
-    }
 }
 
 /// A QUIC error code of that value.

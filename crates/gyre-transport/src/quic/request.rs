@@ -15,9 +15,8 @@ use bytes::Bytes;
 use gyre_h3::{RequestHead, ResponseHead, StreamId};
 use http_body::{Body as _, Frame};
 use http_body_util::BodyExt;
-use tokio::sync::Notify;
 
-use super::connection::Shared;
+use super::connection::Connection;
 use crate::http::{Body, BodyError, Request, Service};
 
 /// Bytes of a response given to QUIC at a time.
@@ -31,10 +30,10 @@ const STALL_TIMEOUT: Duration = Duration::from_secs(10);
 const BODY_AHEAD_BYTES: usize = 64 * 1024;
 
 /// The body of a request on its way to the service.
-#[derive(Debug, Default)]
 pub(super) struct BodyQueue {
     queue: Rc<RefCell<Queue>>,
-    taken: Rc<Notify>,
+    /// Told when there is room again.
+    taken: Rc<dyn Fn()>,
 }
 
 #[derive(Debug, Default)]
@@ -54,6 +53,11 @@ enum End {
 }
 
 impl BodyQueue {
+    /// `taken` is called whenever there may be room again.
+    pub(super) fn new(taken: Rc<dyn Fn()>) -> Self {
+        Self { queue: Rc::default(), taken }
+    }
+
     pub(super) fn push(&self, data: Bytes) {
         self.change(|queue| {
             if !queue.is_unwanted {
@@ -63,11 +67,9 @@ impl BodyQueue {
         });
     }
 
-    /// Waits until more may be pushed.
-    pub(super) async fn room(&self) {
-        while self.queue.borrow().bytes >= BODY_AHEAD_BYTES {
-            self.taken.notified().await;
-        }
+    /// True if more may be pushed.
+    pub(super) fn has_room(&self) -> bool {
+        self.queue.borrow().bytes < BODY_AHEAD_BYTES
     }
 
     pub(super) fn end(&self) {
@@ -89,13 +91,13 @@ impl BodyQueue {
 
 struct QueueBody {
     queue: Rc<RefCell<Queue>>,
-    taken: Rc<Notify>,
+    taken: Rc<dyn Fn()>,
 }
 
 impl Drop for QueueBody {
     fn drop(&mut self) {
         *self.queue.borrow_mut() = Queue { is_unwanted: true, ..Queue::default() };
-        self.taken.notify_one();
+        (self.taken)();
     }
 }
 
@@ -110,7 +112,7 @@ impl http_body::Body for QueueBody {
         let mut queue = self.queue.borrow_mut();
         if let Some(data) = queue.data.pop_front() {
             queue.bytes -= data.len();
-            self.taken.notify_one();
+            (self.taken)();
             return Poll::Ready(Some(Ok(Frame::data(data))));
         }
         match queue.end {
@@ -130,7 +132,7 @@ impl http_body::Body for QueueBody {
 /// Has a request answered and sends the answer, piece by piece as the peer takes it. Dropped when the peer wants no
 /// more, and with it the body.
 pub(super) async fn answer(
-    shared: Rc<Shared>,
+    connection: Rc<Connection>,
     service: Rc<dyn Service>,
     stream: StreamId,
     head: Box<RequestHead>,
@@ -140,37 +142,37 @@ pub(super) async fn answer(
         match to_request(&head, Box::pin(QueueBody { queue: body.queue.clone(), taken: body.taken.clone() }))
         {
             Some(mut request) => {
-                request.extensions_mut().insert(shared.peer);
+                request.extensions_mut().insert(connection.peer);
                 service.call(request).await
             }
             None => crate::http::status(::http::StatusCode::BAD_REQUEST, "malformed request\n"),
         };
     let (parts, body) = response.into_parts();
     let is_over = head.method == "HEAD" || body.is_end_stream();
-    shared.respond(stream, &response_head(&parts, body.size_hint().exact()), is_over);
-    let sent = if is_over { Ok(()) } else { send_body(&shared, stream, body).await };
+    connection.respond(stream, &response_head(&parts, body.size_hint().exact()), is_over);
+    let sent = if is_over { Ok(()) } else { send_body(&connection, stream, body).await };
     if sent.is_err() {
-        shared.abort_response(stream);
+        connection.abort_response(stream);
     }
 }
 
 /// The answer cannot be completed.
 struct Broken;
 
-async fn send_body(shared: &Rc<Shared>, stream: StreamId, mut body: Body) -> Result<(), Broken> {
+async fn send_body(connection: &Rc<Connection>, stream: StreamId, mut body: Body) -> Result<(), Broken> {
     loop {
         let frame = body.frame().await;
         let Some(frame) = frame else { break };
         let Ok(mut data) = frame.map_err(|_| Broken)?.into_data() else { continue };
         while !data.is_empty() {
             let piece = data.split_to(data.len().min(PIECE_BYTES));
-            shared.send_body(stream, &piece, false);
-            in_time(shared.written(stream)).await?;
+            connection.send_body(stream, &piece, false);
+            in_time(connection.written(stream)).await?;
         }
     }
-    shared.send_body(stream, &[], true);
+    connection.send_body(stream, &[], true);
     // The body lives until its last bytes have arrived: a connection that is one must not be gone before.
-    in_time(shared.finished(stream)).await
+    in_time(connection.finished(stream)).await
 }
 
 async fn in_time(progress: impl Future<Output = ()>) -> Result<(), Broken> {
@@ -214,7 +216,7 @@ fn to_request(head: &RequestHead, body: Body) -> Option<Request> {
 
 #[cfg(test)]
 mod tests {
-    use futures_util::FutureExt;
+    use std::cell::Cell;
 
     use super::*;
 
@@ -222,17 +224,23 @@ mod tests {
     #[tokio::test]
     async fn bodies_are_read_ahead_by_a_bound() {
         let piece = Bytes::from(vec![0; BODY_AHEAD_BYTES]);
-        let queue = BodyQueue::default();
+        let told = Rc::new(Cell::new(0));
+        let queue = BodyQueue::new(Rc::new({
+            let told = told.clone();
+            move || told.set(told.get() + 1)
+        }));
         let mut body = QueueBody { queue: queue.queue.clone(), taken: queue.taken.clone() };
-        assert!(queue.room().now_or_never().is_some());
+        assert!(queue.has_room());
         queue.push(piece.clone());
-        assert!(queue.room().now_or_never().is_none());
+        assert!(!queue.has_room());
         assert_eq!(body.frame().await.unwrap().unwrap().into_data().unwrap(), piece);
-        assert!(queue.room().now_or_never().is_some());
+        assert!(queue.has_room() && told.get() == 1);
         queue.push(piece.clone());
-        let (_, ()) = tokio::join!(queue.room(), async { drop(body) });
+        assert!(!queue.has_room());
+        drop(body);
+        assert!(queue.has_room() && told.get() == 2);
         queue.push(piece);
-        assert!(queue.room().now_or_never().is_some());
+        assert!(queue.has_room());
         assert!(queue.queue.borrow().data.is_empty());
     }
 }

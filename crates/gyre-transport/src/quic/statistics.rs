@@ -4,16 +4,21 @@
 //! Counted when a connection or session begins or ends, never on the way of a packet.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::BTreeMap,
     net::SocketAddr,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
-use quinn::ConnectionError;
+use quinn_proto::{Connection, ConnectionError};
+use tokio::sync::{mpsc, oneshot};
 
 /// Connections looked at for one sample, spread over all that are open.
 pub const SAMPLE_MAX: usize = 512;
+/// Questions that wait for a driver; more are not asked.
+const QUESTIONS_MAX: usize = 8;
+/// How long a driver is waited for.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(1);
 /// Causes of closes told apart; further ones are counted without their code.
 pub const CLOSE_CAUSES_MAX: usize = 64;
 
@@ -82,24 +87,17 @@ pub struct Sample {
     pub paths: Vec<PathView>,
 }
 
-/// Counts of a server, and its open connections.
+/// Counts of a server, and the way to its open connections.
 #[derive(Debug, Default)]
 pub struct Statistics {
     counts: Mutex<Counts>,
-    open: Mutex<Open>,
+    drivers: Mutex<Vec<mpsc::Sender<Question>>>,
 }
 
-#[derive(Debug, Default)]
-struct Open {
-    connections: HashMap<u64, quinn::Connection>,
-    last: u64,
-}
-
-/// An open connection, until it is dropped.
-#[derive(Debug)]
-pub struct Observed {
-    statistics: Arc<Statistics>,
-    number: u64,
+/// Asks a driver for its connections; it looks at no more of them than this.
+pub(super) struct Question {
+    pub(super) max: usize,
+    pub(super) answer: oneshot::Sender<Sample>,
 }
 
 impl Statistics {
@@ -122,14 +120,24 @@ impl Statistics {
         });
     }
 
-    /// A connection is open from now on.
-    pub fn observe(self: &Arc<Self>, connection: quinn::Connection) -> Observed {
-        self.count(|counts| counts.connections += 1);
-        let mut open = lock(&self.open);
-        open.last += 1;
-        let number = open.last;
-        open.connections.insert(number, connection);
-        Observed { statistics: self.clone(), number }
+    /// A driver begins: questions come to it from now on.
+    pub(super) fn register(&self) -> mpsc::Receiver<Question> {
+        let (sender, questions) = mpsc::channel(QUESTIONS_MAX);
+        let mut drivers = lock(&self.drivers);
+        drivers.retain(|driver| !driver.is_closed());
+        drivers.push(sender);
+        questions
+    }
+
+    /// Counts the end of a connection.
+    pub(super) fn closed(&self, connection: &Connection, reason: Option<&ConnectionError>) {
+        let path = connection.stats().path;
+        let cause = reason.map_or(("server", None), cause);
+        self.count(|counts| {
+            counts.packets_sent += path.sent_packets;
+            counts.packets_lost += path.lost_packets;
+            counts.close(cause);
+        });
     }
 
     /// The counts so far.
@@ -137,32 +145,25 @@ impl Statistics {
         lock(&self.counts).clone()
     }
 
-    /// Looks at open connections.
-    pub fn sample(&self) -> Sample {
-        // Their own locks are taken only after this one is given back.
-        let (open, looked_at): (usize, Vec<quinn::Connection>) = {
-            let connections = &lock(&self.open).connections;
-            let step = connections.len().div_ceil(SAMPLE_MAX).max(1);
-            (connections.len(), connections.values().step_by(step).cloned().collect())
-        };
-        Sample { open, paths: looked_at.iter().map(view).collect() }
+    /// Looks at open connections. A driver that has no time to answer is left out.
+    pub async fn sample(&self) -> Sample {
+        let drivers = lock(&self.drivers).clone();
+        let max = SAMPLE_MAX / drivers.len().max(1);
+        let mut all = Sample::default();
+        for driver in drivers {
+            let (answer, answered) = oneshot::channel();
+            if driver.try_send(Question { max, answer }).is_ok()
+                && let Ok(Ok(sample)) = tokio::time::timeout(ANSWER_TIMEOUT, answered).await
+            {
+                all.open += sample.open;
+                all.paths.extend(sample.paths);
+            }
+        }
+        all
     }
 }
 
-impl Drop for Observed {
-    fn drop(&mut self) {
-        let Some(connection) = lock(&self.statistics.open).connections.remove(&self.number) else { return };
-        let path = connection.stats().path;
-        let cause = connection.close_reason().as_ref().map_or(("server", None), cause);
-        self.statistics.count(|counts| {
-            counts.packets_sent += path.sent_packets;
-            counts.packets_lost += path.lost_packets;
-            counts.close(cause);
-        });
-    }
-}
-
-fn view(connection: &quinn::Connection) -> PathView {
+pub(super) fn view(connection: &Connection) -> PathView {
     let statistics = connection.stats();
     PathView {
         address: connection.remote_address(),

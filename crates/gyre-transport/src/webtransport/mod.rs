@@ -9,8 +9,7 @@
 
 use std::{
     cell::RefCell,
-    future::{Future, poll_fn},
-    pin::pin,
+    future::poll_fn,
     rc::Rc,
     sync::{
         Arc, Mutex, PoisonError,
@@ -27,12 +26,11 @@ use gyre_protocol::{
     Disconnect,
     codec::{StreamDecoder, json::decode_connect_request},
 };
-use quinn::{Chunk, ReadError, RecvStream, SendStream, VarInt};
 use tokio::time::timeout;
 
 use crate::{
     pump::{Pumped, pump_stream},
-    quic::Session,
+    quic::{ReadError, RecvStream, SendStream, Session},
     streaming::connect_command,
 };
 
@@ -124,12 +122,9 @@ impl Link for StreamLink {
                 chunks[used] = frame;
                 used += 1;
             }
-            let written = {
-                let write = pin!(send.write_chunks(&mut chunks[..used]));
-                write.poll(&mut Context::from_waker(&waker))
-            };
+            let written = send.poll_write(&Context::from_waker(&waker), &mut chunks[..used]);
             let done = match &written {
-                Poll::Ready(Ok(written)) => written.chunks,
+                Poll::Ready(Ok(chunks)) => *chunks,
                 _ => 0,
             };
             // What was not taken, in part or whole, goes back in order.
@@ -263,7 +258,7 @@ impl Connection {
                 },
                 _ = self.session.ended() => return Ended::ByClient,
                 chunk = next_chunk(&mut self.receive) => match chunk {
-                    Ok(Some(chunk)) => self.decoder.push(chunk.bytes),
+                    Ok(Some(bytes)) => self.decoder.push(bytes),
                     // The end of the stream, or its reset: the complete commands have been handed in.
                     Ok(None) | Err(_) => {
                         self.receive = None;
@@ -297,8 +292,7 @@ impl Connection {
     /// The client left by itself: its stream is answered with an end, its session with another.
     async fn client_left(&mut self) {
         self.shard.disconnect(self.id, &Disconnect::CONNECTION_CLOSED);
-        // Fails only if the client has stopped the stream.
-        drop(self.shared.send.borrow_mut().finish());
+        self.shared.send.borrow_mut().finish();
         self.session.end();
         self.session.ended().await;
         self.abandon();
@@ -339,15 +333,10 @@ impl Connection {
             let shared = self.shared.clone();
             poll_fn(|cx| shared.poll(cx, true)).await;
         }
-        let stopped = {
-            let mut send = self.shared.send.borrow_mut();
-            if send.finish().is_err() {
-                return;
-            }
-            send.stopped()
-        };
-        // Acknowledged to its end, or the client wants no more of it.
-        drop(stopped.await);
+        if self.shared.send.borrow_mut().finish() {
+            // Acknowledged to its end, or the client wants no more of it.
+            poll_fn(|cx| self.shared.send.borrow().poll_settled(cx)).await;
+        }
     }
 
     /// Reads and discards until the client ends its side. One without a side ends its session.
@@ -359,19 +348,18 @@ impl Connection {
 
     /// The session is over: whatever is open of its stream goes with it.
     fn abandon(&mut self) {
-        let code = VarInt::from_u64(gyre_h3::Code::WT_SESSION_GONE.0).unwrap_or(VarInt::MAX);
-        // Both fail only if the stream has ended by itself.
-        drop(self.shared.send.borrow_mut().reset(code));
+        let code = gyre_h3::Code::WT_SESSION_GONE.0;
+        self.shared.send.borrow_mut().reset(code);
         if let Some(receive) = &mut self.receive {
-            drop(receive.stop(code));
+            receive.stop(code);
         }
     }
 }
 
 /// What the client sent; never ready without a stream.
-async fn next_chunk(receive: &mut Option<RecvStream>) -> Result<Option<Chunk>, ReadError> {
+async fn next_chunk(receive: &mut Option<RecvStream>) -> Result<Option<Bytes>, ReadError> {
     match receive {
-        Some(receive) => receive.read_chunk(READ_BYTES, true).await,
+        Some(receive) => poll_fn(|cx| receive.poll_read(cx, READ_BYTES)).await,
         None => std::future::pending().await,
     }
 }

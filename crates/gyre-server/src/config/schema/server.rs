@@ -151,6 +151,7 @@ pub(super) const HTTP_API: &[Key] = &[
     .one_of(&["", "transport"]),
     switch("external", "Serves the API on the external port too, where there is an internal one."),
     switch("insecure", "Lets everybody in without a key. For tests only."),
+    switch("connections", "Offers the method `connections`, which tells who is connected."),
 ];
 
 pub(super) const GRPC_API: &[Key] = &[
@@ -166,5 +167,6 @@ pub(super) const GRPC_API: &[Key] = &[
     object("tls", TLS, "TLS of this port."),
     object("proxy_protocol", PROXY_PROTOCOL, "The header by which proxies of TCP tell the client's address."),
     switch("reflection", "Tells clients which methods there are."),
+    switch("connections", "Offers the method `Connections`, which tells who is connected."),
     key("max_receive_message_size", Int, "", "Bytes of a request at most; 4 MiB if 0."),
 ];
