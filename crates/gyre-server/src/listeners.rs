@@ -3,6 +3,7 @@
 use std::{
     io,
     net::SocketAddr,
+    path::PathBuf,
     rc::Rc,
     sync::{Arc, Mutex, PoisonError},
 };
@@ -10,7 +11,8 @@ use std::{
 use gyre_node::LocalShard;
 use gyre_transport::{
     http::{
-        self, Addresses, Front, Shutdown, bind_check, bind_tcp, bind_udp, grpc::CALLS_MAX, serve_listener,
+        self, Accept, Addresses, Front, Shutdown, SocketFile, UnixAcceptor, UnixConnections, bind_check,
+        bind_tcp, bind_udp, bind_unix, grpc::CALLS_MAX, serve_listener,
     },
     quic,
     streaming::grpc,
@@ -22,7 +24,7 @@ use crate::{
     acme::{Acme, Http01, Tokens},
     api::{GrpcApi, GrpcApiOptions},
     certificates::Certificates,
-    config::{GrpcOptions, InternalTls, Resolved, TlsOptions},
+    config::{Address, GrpcOptions, InternalTls, Resolved, TlsOptions},
     routes::{Http3, Router, Routes, Scope, UniGrpc},
     wiring::StartError,
 };
@@ -32,6 +34,7 @@ pub(crate) struct Listeners {
     /// The sockets of each shard, until it takes them. All are bound before any is served: the kernel spreads clients
     /// over the sockets of a port, and one that joined later would take over the packets of QUIC connections.
     sockets: Vec<Mutex<ShardSockets>>,
+    unix: UnixSockets,
     has_internal: bool,
     front: Front,
     internal_front: Front,
@@ -67,38 +70,22 @@ impl Listeners {
             InternalTls::Own(options) => Some(server_tls(options)?),
         };
         let has_http3 = server.http3 && tls.is_some();
-        let mut external = http::resolve(&server.address, server.port)?;
-        add_addresses(&mut external, &server.addresses)?;
-        let internal = match (&server.internal, &*server.internal_addresses) {
-            (None, []) => None,
-            (host, more) => {
-                let host = host.as_ref().map(|(host, port)| http::resolve(host, *port)).transpose()?;
-                let mut internal =
-                    host.unwrap_or_else(|| Addresses { required: Vec::new(), optional: Vec::new() });
-                add_addresses(&mut internal, more)?;
-                Some(internal)
-            }
-        };
-        check(&mut external, has_http3)?;
-        let internal = match internal {
-            Some(mut internal) => {
-                check(&mut internal, false)?;
-                Some(internal)
-            }
-            None => None,
-        };
-        let (uni_grpc, uni_grpc_addresses) = GrpcListener::new(resolved.uni_grpc.as_ref())?.unzip();
-        let (grpc_api, grpc_api_addresses) = GrpcListener::new(resolved.grpc_api.as_ref())?.unzip();
+        let external = Places::of(&server.addresses, has_http3)?;
+        let internal = Places::of(&server.internal_addresses, false)?;
+        let (uni_grpc, uni_grpc_places) = GrpcListener::new(resolved.uni_grpc.as_ref())?.unzip();
+        let (grpc_api, grpc_api_places) = GrpcListener::new(resolved.grpc_api.as_ref())?.unzip();
         let http01 = match server.autocert.as_ref().and_then(|options| options.http.as_ref()) {
-            Some((host, port)) => {
-                let mut addresses = http::resolve(host, *port)?;
-                check(&mut addresses, false)?;
-                Some(addresses)
-            }
-            None => None,
+            Some((host, port)) => Places::of(&[Address::Host(host.clone(), *port)], false)?,
+            None => Places::default(),
         };
-        let bound =
-            Bound { http01, external, internal, uni_grpc: uni_grpc_addresses, grpc_api: grpc_api_addresses };
+        let bound = Bound {
+            http01,
+            external,
+            internal,
+            uni_grpc: uni_grpc_places.unwrap_or_default(),
+            grpc_api: grpc_api_places.unwrap_or_default(),
+        };
+        let (sockets, unix) = bound.bind_all(has_http3, shards, server.unix_socket_mode)?;
         Ok(Self {
             front: Front {
                 tls,
@@ -108,8 +95,9 @@ impl Listeners {
                 ..Front::default()
             },
             internal_front: Front { tls: internal_tls, ..Front::default() },
-            has_internal: bound.internal.is_some(),
-            sockets: bound.bind_all(has_http3, shards)?,
+            has_internal: !server.internal_addresses.is_empty(),
+            sockets,
+            unix,
             has_http3,
             tokens: acme.map(Acme::tokens).unwrap_or_default(),
             uni_grpc,
@@ -138,6 +126,12 @@ impl Listeners {
         certificates
     }
 
+    /// What accepts on unix sockets for all shards, and the files of the sockets.
+    pub(crate) fn take_unix_sockets(&mut self) -> (Vec<UnixAcceptor>, Vec<SocketFile>) {
+        let UnixSockets { acceptors, files } = std::mem::take(&mut self.unix);
+        (acceptors, files)
+    }
+
     fn external_scope(&self) -> Scope {
         let is_only_port = !self.has_internal;
         Scope {
@@ -157,92 +151,149 @@ struct GrpcListener<S> {
 
 impl<S: Clone> GrpcListener<S> {
     /// Checks its addresses, if there is one.
-    fn new(options: Option<&GrpcOptions<S>>) -> Result<Option<(Self, Addresses)>, StartError> {
+    fn new(options: Option<&GrpcOptions<S>>) -> Result<Option<(Self, Places)>, StartError> {
         let Some(options) = options else { return Ok(None) };
-        let mut addresses = http::resolve(&options.address, options.port)?;
-        check(&mut addresses, false)?;
+        let places = Places::of(std::slice::from_ref(&options.address), false)?;
         let tls = options.tls.as_ref().map(server_tls).transpose()?;
-        let front = Front { tls, accepts_h2c: true, h2_requests_max: Some(CALLS_MAX), ..Front::default() };
-        Ok(Some((Self { front, settings: options.settings.clone() }, addresses)))
+        let front = Front {
+            tls,
+            accepts_h2c: true,
+            h2_requests_max: Some(CALLS_MAX),
+            proxy_protocol: options.proxy_protocol.clone(),
+            ..Front::default()
+        };
+        Ok(Some((Self { front, settings: options.settings.clone() }, places)))
     }
 }
 
 /// The sockets of one shard.
 #[derive(Default)]
 struct ShardSockets {
-    http01: Vec<std::net::TcpListener>,
-    external: Vec<std::net::TcpListener>,
     quic: Vec<std::net::UdpSocket>,
-    internal: Vec<std::net::TcpListener>,
-    uni_grpc: Vec<std::net::TcpListener>,
-    grpc_api: Vec<std::net::TcpListener>,
+    http01: Listening,
+    external: Listening,
+    internal: Listening,
+    uni_grpc: Listening,
+    grpc_api: Listening,
+}
+
+/// What one shard listens on for one purpose.
+#[derive(Default)]
+struct Listening {
+    tcp: Vec<std::net::TcpListener>,
+    unix: Vec<UnixConnections>,
+}
+
+/// Unix sockets of all purposes.
+#[derive(Default)]
+struct UnixSockets {
+    acceptors: Vec<UnixAcceptor>,
+    files: Vec<SocketFile>,
+}
+
+/// Where to listen for one purpose.
+#[derive(Default)]
+struct Places {
+    addresses: Vec<SocketAddr>,
+    unix: Vec<PathBuf>,
+}
+
+impl Places {
+    /// Finds the addresses of hosts, and checks that they are free.
+    fn of(listed: &[Address], with_udp: bool) -> Result<Self, StartError> {
+        let mut places = Self::default();
+        for address in listed {
+            match address {
+                Address::Host(host, port) => {
+                    places.addresses.extend(available(http::resolve(host, *port)?, with_udp)?);
+                }
+                Address::Unix(path) => places.unix.push(path.clone()),
+            }
+        }
+        Ok(places)
+    }
+
+    fn bind_tcp(&self) -> Result<Listening, StartError> {
+        Ok(Listening { tcp: bind(&self.addresses, bind_tcp)?, unix: Vec::new() })
+    }
 }
 
 /// What is to be bound.
 struct Bound {
-    http01: Option<Addresses>,
-    external: Addresses,
-    internal: Option<Addresses>,
-    uni_grpc: Option<Addresses>,
-    grpc_api: Option<Addresses>,
+    http01: Places,
+    external: Places,
+    internal: Places,
+    uni_grpc: Places,
+    grpc_api: Places,
 }
 
 impl Bound {
     /// Binds every socket of every shard; those of QUIC first, because a client that reaches TCP may try UDP next.
-    fn bind_all(&self, with_quic: bool, shards: usize) -> Result<Vec<Mutex<ShardSockets>>, StartError> {
+    fn bind_all(
+        &self,
+        with_quic: bool,
+        shards: usize,
+        unix_mode: u32,
+    ) -> Result<(Vec<Mutex<ShardSockets>>, UnixSockets), StartError> {
         let mut sockets: Vec<ShardSockets> = (0..shards).map(|_| ShardSockets::default()).collect();
         for shard in sockets.iter_mut().filter(|_| with_quic) {
-            shard.quic = Self::bind(&self.external, bind_udp)?;
+            shard.quic = bind(&self.external.addresses, bind_udp)?;
         }
-        let bind = |addresses: &Option<Addresses>| {
-            addresses.as_ref().map_or(Ok(Vec::new()), |addresses| Self::bind(addresses, bind_tcp))
-        };
         for shard in &mut sockets {
-            shard.external = Self::bind(&self.external, bind_tcp)?;
-            shard.http01 = bind(&self.http01)?;
-            shard.internal = bind(&self.internal)?;
-            shard.uni_grpc = bind(&self.uni_grpc)?;
-            shard.grpc_api = bind(&self.grpc_api)?;
+            shard.external = self.external.bind_tcp()?;
+            shard.http01 = self.http01.bind_tcp()?;
+            shard.internal = self.internal.bind_tcp()?;
+            shard.uni_grpc = self.uni_grpc.bind_tcp()?;
+            shard.grpc_api = self.grpc_api.bind_tcp()?;
         }
-        Ok(sockets.into_iter().map(Mutex::new).collect())
+        let mut unix = UnixSockets::default();
+        let mut listen = |places: &Places, listening: fn(&mut ShardSockets) -> &mut Listening| {
+            for path in &places.unix {
+                let (listener, file) = bind_unix(path, unix_mode).map_err(|error| StartError::Bind {
+                    address: format!("unix:{}", path.display()),
+                    error,
+                })?;
+                let (acceptor, connections) = UnixAcceptor::new(listener, shards);
+                unix.acceptors.push(acceptor);
+                unix.files.push(file);
+                for (shard, connections) in sockets.iter_mut().zip(connections) {
+                    listening(shard).unix.push(connections);
+                }
+            }
+            Ok::<_, StartError>(())
+        };
+        listen(&self.external, |shard| &mut shard.external)?;
+        listen(&self.internal, |shard| &mut shard.internal)?;
+        listen(&self.uni_grpc, |shard| &mut shard.uni_grpc)?;
+        listen(&self.grpc_api, |shard| &mut shard.grpc_api)?;
+        Ok((sockets.into_iter().map(Mutex::new).collect(), unix))
     }
+}
 
-    fn bind<T>(
-        addresses: &Addresses,
-        bind: impl Fn(SocketAddr) -> io::Result<T>,
-    ) -> Result<Vec<T>, StartError> {
-        let all = addresses.required.iter().chain(&addresses.optional);
-        all.map(|address| {
-            bind(*address).map_err(|error| StartError::Bind { address: address.to_string(), error })
-        })
-        .collect()
-    }
+fn bind<T>(
+    addresses: &[SocketAddr],
+    bind: impl Fn(SocketAddr) -> io::Result<T>,
+) -> Result<Vec<T>, StartError> {
+    let bind = |address: &SocketAddr| {
+        bind(*address).map_err(|error| StartError::Bind { address: address.to_string(), error })
+    };
+    addresses.iter().map(bind).collect()
 }
 
 fn server_tls(options: &TlsOptions) -> Result<Arc<ServerTls>, TlsError> {
     ServerTls::new(options.identity(), None)
 }
 
-/// Addresses that are listed beside host and port.
-fn add_addresses(addresses: &mut Addresses, listed: &[(String, u16)]) -> io::Result<()> {
-    for (host, port) in listed {
-        let Addresses { required, optional } = http::resolve(host, *port)?;
-        addresses.required.extend(required);
-        addresses.optional.extend(optional);
-    }
-    Ok(())
-}
-
 /// Required addresses must be free; optional ones that cannot be had are left out.
-fn check(addresses: &mut Addresses, with_udp: bool) -> Result<(), StartError> {
+fn available(addresses: Addresses, with_udp: bool) -> Result<Vec<SocketAddr>, StartError> {
     for address in &addresses.required {
         bind_check(*address, with_udp)
             .map_err(|error| StartError::Bind { address: address.to_string(), error })?;
     }
-    let mut available = Vec::new();
-    for address in &addresses.optional {
-        match bind_check(*address, with_udp) {
-            Ok(()) => available.push(*address),
+    let mut available = addresses.required;
+    for address in addresses.optional {
+        match bind_check(address, with_udp) {
+            Ok(()) => available.push(address),
             // Another server there would take half of the clients.
             Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
                 return Err(StartError::Bind { address: address.to_string(), error });
@@ -250,8 +301,7 @@ fn check(addresses: &mut Addresses, with_udp: bool) -> Result<(), StartError> {
             Err(error) => tracing::warn!(%address, %error, "an optional address is not available"),
         }
     }
-    addresses.optional = available;
-    Ok(())
+    Ok(available)
 }
 
 /// Starts every listener of one shard. Those of TCP end when the server stops and their requests are answered.
@@ -268,12 +318,14 @@ pub(crate) fn listen(
         None => return Ok(serving),
     };
     let router = Router::new(routes.clone(), listeners.external_scope(), shard.clone());
-    for listener in sockets.external {
+    for listener in sockets.external.tcp {
         // HTTP/3 is on the UDP port of the same number.
         let alt_svc_port = listeners.has_http3.then(|| listener.local_addr().map(|address| address.port()));
         let front = Front { alt_svc_port: alt_svc_port.transpose()?, ..listeners.front.clone() };
-        spawn_listener(&mut serving, listener, &front, &router, shutdown)?;
+        spawn_tcp(&mut serving, listener, &front, &router, shutdown)?;
     }
+    let unix = Listening { tcp: Vec::new(), unix: sockets.external.unix };
+    spawn(&mut serving, unix, &listeners.front, &router, shutdown)?;
     if let Some(tls) = listeners.front.tls.as_ref().filter(|_| listeners.has_http3) {
         for socket in sockets.quic {
             let handler = Rc::new(Http3(router.clone()));
@@ -283,38 +335,57 @@ pub(crate) fn listen(
     }
     if let Some(grpc) = &listeners.uni_grpc {
         let service = Rc::new(UniGrpc { router: router.clone(), settings: grpc.settings.clone() });
-        for listener in sockets.uni_grpc {
-            spawn_listener(&mut serving, listener, &grpc.front, &service, shutdown)?;
-        }
+        spawn(&mut serving, sockets.uni_grpc, &grpc.front, &service, shutdown)?;
     }
     if let Some(grpc) = &listeners.grpc_api {
         let (node, settings) = (shard.node().clone(), grpc.settings.clone());
         let api = GrpcApi::new(node, settings, routes.api_metrics.clone(), routes.telemetry.clone());
         let service = Rc::new(api);
-        for listener in sockets.grpc_api {
-            spawn_listener(&mut serving, listener, &grpc.front, &service, shutdown)?;
-        }
+        spawn(&mut serving, sockets.grpc_api, &grpc.front, &service, shutdown)?;
     }
     let http01 = Rc::new(Http01(listeners.tokens.clone()));
-    for listener in sockets.http01 {
-        spawn_listener(&mut serving, listener, &Front::default(), &http01, shutdown)?;
-    }
+    spawn(&mut serving, sockets.http01, &Front::default(), &http01, shutdown)?;
     let scope = Scope { client: false, api: true, admin: true, operation: true };
     let router = Router::new(routes.clone(), scope, shard.clone());
-    for listener in sockets.internal {
-        spawn_listener(&mut serving, listener, &listeners.internal_front, &router, shutdown)?;
-    }
+    spawn(&mut serving, sockets.internal, &listeners.internal_front, &router, shutdown)?;
     Ok(serving)
 }
 
-fn spawn_listener<S: http::Service + 'static>(
+/// Serves all that is listened on for one purpose. Unix sockets have no TLS, and HTTP/2 as well as HTTP/1.1.
+fn spawn<S: http::Service + 'static>(
+    serving: &mut JoinSet<()>,
+    listening: Listening,
+    front: &Front,
+    service: &Rc<S>,
+    shutdown: &Shutdown,
+) -> io::Result<()> {
+    for listener in listening.tcp {
+        spawn_tcp(serving, listener, front, service, shutdown)?;
+    }
+    for connections in listening.unix {
+        let front = Front { tls: None, accepts_h2c: true, ..front.clone() };
+        spawn_listener(serving, connections, front, service, shutdown);
+    }
+    Ok(())
+}
+
+fn spawn_tcp<S: http::Service + 'static>(
     serving: &mut JoinSet<()>,
     listener: std::net::TcpListener,
     front: &Front,
     service: &Rc<S>,
     shutdown: &Shutdown,
 ) -> io::Result<()> {
-    let listener = TcpListener::from_std(listener)?;
-    serving.spawn_local(serve_listener(listener, front.clone(), service.clone(), shutdown.clone()));
+    spawn_listener(serving, TcpListener::from_std(listener)?, front.clone(), service, shutdown);
     Ok(())
+}
+
+fn spawn_listener<S: http::Service + 'static>(
+    serving: &mut JoinSet<()>,
+    listener: impl Accept + 'static,
+    front: Front,
+    service: &Rc<S>,
+    shutdown: &Shutdown,
+) {
+    serving.spawn_local(serve_listener(listener, front, service.clone(), shutdown.clone()));
 }

@@ -12,7 +12,7 @@ use gyre_core::{hub::Direction, session::ClientId};
 use gyre_engine::memory::MemoryEngine;
 use gyre_node::{Directory, LocalShard, Node, NodeInfo, Ports, run_shards};
 use gyre_transport::{
-    http::Shutdown,
+    http::{Shutdown, SocketFile},
     quic,
     streaming::emulation,
     tls::{self, CertificateResolver},
@@ -63,6 +63,7 @@ pub struct Server {
     admin: Option<Arc<Admin>>,
     routes: Arc<Routes>,
     certificates: Arc<Certificates>,
+    socket_files: Vec<SocketFile>,
     stop: watch::Sender<bool>,
     threads: Vec<thread::JoinHandle<()>>,
     shutdown_timeout: Duration,
@@ -133,7 +134,7 @@ pub fn start(resolved: &Resolved, additions: Additions, control: &Runtime) -> Re
     let authenticator = Arc::new(TokenAuthenticator::new(verifiers(resolved)?));
     let shards = thread::available_parallelism().map_or(1, |cores| cores.get());
     let acme = resolved.server.autocert.clone().map(Acme::prepare).transpose()?;
-    let listeners = Listeners::new(resolved, additions.accepts_both, acme.as_ref(), shards)?;
+    let mut listeners = Listeners::new(resolved, additions.accepts_both, acme.as_ref(), shards)?;
     let directory = Arc::new(Directory::new(shards));
     let engine = Arc::new(MemoryEngine::new(directory.clone(), Arc::new(Instant::now), PRESENCE_TTL));
     let telemetry = telemetry(resolved, control)?;
@@ -165,6 +166,10 @@ pub fn start(resolved: &Resolved, additions: Additions, control: &Runtime) -> Re
     let admin = routes.admin.clone();
     let (stop, shutdown) = watch::channel(false);
     let h3 = Arc::new(h3_config(resolved));
+    let (acceptors, socket_files) = listeners.take_unix_sockets();
+    for acceptor in acceptors {
+        control.spawn(acceptor.run(shutdown.clone()));
+    }
     let listeners = Arc::new(listeners);
     let served = routes.clone();
     let timeout = resolved.shutdown_timeout;
@@ -187,6 +192,7 @@ pub fn start(resolved: &Resolved, additions: Additions, control: &Runtime) -> Re
         admin,
         routes: served,
         certificates,
+        socket_files,
         stop,
         threads,
         control: control.handle().clone(),
@@ -226,6 +232,8 @@ impl Server {
     /// Stops accepting, tells every client (3001) and waits for them to leave. False if some did not in time.
     pub fn stop(self) -> bool {
         self.health.begin_draining();
+        // While they are listened on nobody takes a file of that name for one that was left.
+        drop(self.socket_files);
         self.stop.send_replace(true);
         let deadline = Instant::now() + self.shutdown_timeout;
         let is_clean = self.threads.into_iter().all(|thread| thread.join().is_ok());

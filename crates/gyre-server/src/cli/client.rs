@@ -24,7 +24,7 @@ use gyre_bench::{
 use serde_json::value::RawValue;
 
 use super::tokens;
-use crate::config::{Resolved, duration};
+use crate::config::{Address, Resolved, duration};
 
 /// How a server's certificate is checked.
 #[derive(Debug, Args)]
@@ -401,7 +401,7 @@ fn default_endpoint(resolved: &Resolved) -> Result<String, String> {
     let websocket = websocket.ok_or("the configuration has no WebSocket endpoint; name one with --url")?;
     let server = &resolved.server;
     let scheme = if server.has_tls() { "wss" } else { "ws" };
-    Ok(format!("{scheme}://{}:{}{}", host(&server.address), server.port, websocket.prefix))
+    Ok(format!("{scheme}://{}{}", reachable(&server.addresses)?, websocket.prefix))
 }
 
 /// The address of an endpoint that is on the internal port, if there is one.
@@ -410,12 +410,21 @@ fn default_internal(resolved: &Resolved, prefix: Option<&str>, section: &str) ->
         format!("{section} is not enabled in the configuration; enable it or name an address with --url")
     })?;
     let server = &resolved.server;
-    let (address, port, has_tls) = match server.internal.as_ref().or(server.internal_addresses.first()) {
-        Some((address, port)) => (address, *port, server.has_internal_tls()),
-        None => (&server.address, server.port, server.has_tls()),
+    let (addresses, has_tls) = match &*server.internal_addresses {
+        [] => (&server.addresses, server.has_tls()),
+        _ => (&server.internal_addresses, server.has_internal_tls()),
     };
     let scheme = if has_tls { "https" } else { "http" };
-    Ok(format!("{scheme}://{}:{port}{prefix}", host(address)))
+    Ok(format!("{scheme}://{}{prefix}", reachable(addresses)?))
+}
+
+/// Host and port of the first address that has them.
+fn reachable(addresses: &[Address]) -> Result<String, String> {
+    let mut ports = addresses.iter().filter_map(|address| match address {
+        Address::Host(name, port) => Some(format!("{}:{port}", host(name))),
+        Address::Unix(_) => None,
+    });
+    ports.next().ok_or_else(|| "the server listens on unix sockets only; name an address with --url".into())
 }
 
 /// What to connect to where a server listens on an address.
@@ -482,6 +491,11 @@ mod tests {
         assert_eq!(default_endpoint(&other).unwrap(), "ws://[::1]:9000/ws");
         let health = default_internal(&other, other.health.as_deref(), "health");
         assert_eq!(health.unwrap(), "http://127.0.0.1:9001/alive");
+        let sockets = resolved(
+            json!({"http_server": {"address": "unix:/run/g", "addresses": [":9002"], "internal_addresses": ["unix:/run/i"]}}),
+        );
+        assert_eq!(default_endpoint(&sockets).unwrap(), "ws://localhost:9002/connection/websocket");
+        assert!(default_internal(&sockets, Some("/"), "health").unwrap_err().contains("--url"));
     }
 
     /// Data is JSON as it is, or text that becomes a string; what is neither is refused with the fix.

@@ -10,7 +10,7 @@ use clap::{CommandFactory, Parser};
 use serde_json::Value;
 use tokio::{
     runtime::Runtime,
-    signal::unix::{SignalKind, signal},
+    signal::unix::{Signal, SignalKind, signal},
 };
 
 use super::{Arguments, Command, client, generate, reference, tokens};
@@ -165,6 +165,11 @@ fn serve(arguments: &Arguments) -> ExitCode {
         Ok(runtime) => runtime,
         Err(error) => return failed(&format!("cannot start the control runtime: {error}")),
     };
+    // Before clients are served: whoever reaches the server can end it as it should end.
+    let signals = match Signals::new(&control) {
+        Ok(signals) => signals,
+        Err(error) => return failed(&format!("cannot wait for signals: {error}")),
+    };
     let additions = Additions {
         extra: development.as_ref().map(Development::endpoints),
         accepts_both: development.is_some(),
@@ -179,8 +184,7 @@ fn serve(arguments: &Arguments) -> ExitCode {
         begin_development(development, &server, &control, loaded.resolved.server.port);
     }
     tracing::info!(
-        address = loaded.resolved.server.address,
-        port = loaded.resolved.server.port,
+        addresses = %addresses(&loaded.resolved.server.addresses),
         http3 = loaded.resolved.server.http3,
         version = env!("CARGO_PKG_VERSION"),
         "serving"
@@ -190,17 +194,20 @@ fn serve(arguments: &Arguments) -> ExitCode {
     {
         return failed(&format!("pid_file: cannot write {path}: {error}"));
     }
-    let outcome = control.block_on(until_stopped(&server, &sources, &logging, loaded.raw.clone()));
+    control.block_on(until_stopped(signals, &server, &sources, &logging, loaded.raw.clone()));
     if let Some(path) = &loaded.resolved.pid_file
         && let Err(error) = std::fs::remove_file(path)
     {
         tracing::warn!(%error, path, "cannot remove the pid file");
     }
-    match outcome {
-        Err(error) => failed(&format!("cannot wait for signals: {error}")),
-        Ok(()) if server.stop() => ExitCode::SUCCESS,
-        Ok(()) => failed("clients did not leave in time"),
+    match server.stop() {
+        true => ExitCode::SUCCESS,
+        false => failed("clients did not leave in time"),
     }
+}
+
+fn addresses(listed: &[config::Address]) -> String {
+    listed.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ")
 }
 
 /// Shows the banner, and starts what runs beside a development server.
@@ -221,22 +228,39 @@ fn failed(message: &str) -> ExitCode {
     ExitCode::FAILURE
 }
 
+/// What the process is told by its operator.
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+    hangup: Signal,
+}
+
+impl Signals {
+    /// From now on they do not end the process by themselves.
+    fn new(control: &Runtime) -> std::io::Result<Self> {
+        let _entered = control.enter();
+        Ok(Self {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+            hangup: signal(SignalKind::hangup())?,
+        })
+    }
+}
+
 /// Waits for SIGTERM or SIGINT; SIGHUP reloads.
 async fn until_stopped(
+    mut signals: Signals,
     server: &Server,
     sources: &Sources,
     logging: &Logging,
     mut current: Section,
-) -> std::io::Result<()> {
+) {
     let started = current.clone();
-    let mut terminate = signal(SignalKind::terminate())?;
-    let mut interrupt = signal(SignalKind::interrupt())?;
-    let mut hangup = signal(SignalKind::hangup())?;
     loop {
         tokio::select! {
-            _ = terminate.recv() => return Ok(()),
-            _ = interrupt.recv() => return Ok(()),
-            _ = hangup.recv() => reload(server, sources, logging, &started, &mut current),
+            _ = signals.terminate.recv() => return,
+            _ = signals.interrupt.recv() => return,
+            _ = signals.hangup.recv() => reload(server, sources, logging, &started, &mut current),
         }
     }
 }

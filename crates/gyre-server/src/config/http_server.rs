@@ -1,6 +1,10 @@
 //! `http_server`: listeners and their TLS; PEM values wherever they are.
 
-use std::{fmt, path::Path};
+use std::{
+    fmt,
+    os::unix::net::SocketAddr,
+    path::{Path, PathBuf},
+};
 
 use base64::{
     Engine,
@@ -19,19 +23,42 @@ use super::{
 };
 use crate::{acme, secret::Secret};
 
+/// Where to listen.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Address {
+    /// A host, which may be none for all addresses, and a port.
+    Host(String, u16),
+    /// The path of a unix socket.
+    Unix(PathBuf),
+}
+
+impl Address {
+    /// The host is `unix:/path` for a socket, which has no port.
+    fn new(host: &str, port: u16) -> Self {
+        unix_path(host).map_or_else(|| Self::Host(host.into(), port), |path| Self::Unix(path.into()))
+    }
+}
+
+impl fmt::Display for Address {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Host(host, port) => write!(f, "{host}:{port}"),
+            Self::Unix(path) => write!(f, "unix:{}", path.display()),
+        }
+    }
+}
+
 /// Listeners and TLS.
 #[derive(Clone, Debug)]
 pub struct HttpServer {
-    /// Host to listen on.
-    pub address: String,
     /// Port to listen on.
     pub port: u16,
-    /// Further hosts and ports, served the same.
-    pub addresses: Vec<(String, u16)>,
-    /// Host and port of API, metrics and health, if they are apart.
-    pub internal: Option<(String, u16)>,
-    /// Further hosts and ports of those.
-    pub internal_addresses: Vec<(String, u16)>,
+    /// Where clients connect: that of `address` and `port`, then those of `addresses`.
+    pub addresses: Vec<Address>,
+    /// Where API, metrics and health are, if they are apart.
+    pub internal_addresses: Vec<Address>,
+    /// Permissions of unix sockets.
+    pub unix_socket_mode: u32,
     /// What connections of the external port begin with.
     pub proxy_protocol: Option<ProxyProtocol>,
     /// What is done to every request and its answer.
@@ -146,14 +173,25 @@ impl TlsSource {
 
 /// Resolves the section.
 pub(super) fn resolve(raw: &Section, findings: &mut Findings) -> HttpServer {
-    let server = raw.object("http_server");
+    const PATH: &str = "http_server";
+    let server = raw.object(PATH);
     let port = u16::try_from(server.int("port")).unwrap_or(8000);
-    let address = server.text("address").to_owned();
+    let address_text = server.text("address").to_owned();
     let internal_port = server.text("internal_port").parse().ok().filter(|&internal| internal != port);
-    let internal = internal_port.map(|port| {
-        let address = non_empty(server.text("internal_address")).unwrap_or(&address).to_owned();
-        (address, port)
-    });
+    let internal_address = non_empty(server.text("internal_address"));
+    let internal = match (internal_address, internal_port) {
+        (Some(given), port) if port.is_some() || unix_path(given).is_some() => {
+            Some(address(server, PATH, "internal_address", port.unwrap_or_default(), findings))
+        }
+        (_, port) => port.map(|port| Address::new(&address_text, port)),
+    };
+    if internal_port.is_some() && internal_address.is_none() && unix_path(&address_text).is_some() {
+        let fix = "set it to a host, or leave http_server.internal_port out";
+        findings.problem("http_server.internal_address", "is needed where `address` is a unix socket", fix);
+    }
+    let external = address(server, PATH, "address", port, findings);
+    let external = std::iter::once(external).chain(addresses(server, "addresses", findings)).collect();
+    let internal = internal.into_iter().chain(addresses(server, "internal_addresses", findings)).collect();
     let autocert = autocert(server.object("tls_autocert"), findings);
     let tls = match &autocert {
         None => tls(server.object("tls"), "http_server.tls", findings),
@@ -169,12 +207,15 @@ pub(super) fn resolve(raw: &Section, findings: &mut Findings) -> HttpServer {
     HttpServer {
         http3: server.object("http3").bool("enabled") && (tls.is_some() || autocert.is_some()),
         autocert,
-        address,
         port,
-        addresses: addresses(server, "addresses", findings),
-        internal,
-        internal_addresses: addresses(server, "internal_addresses", findings),
-        proxy_protocol: proxy_protocol(server.object("proxy_protocol"), findings),
+        addresses: external,
+        internal_addresses: internal,
+        unix_socket_mode: unix_socket_mode(server, findings),
+        proxy_protocol: proxy_protocol(
+            server.object("proxy_protocol"),
+            "http_server.proxy_protocol",
+            findings,
+        ),
         policy: Policy {
             trusted_forwarders: networks(server, "http_server", "trusted_forwarders", findings),
             transport_security: transport_security(server.object("hsts"), findings),
@@ -232,13 +273,31 @@ pub(super) fn tls(section: &Section, path: &str, findings: &mut Findings) -> Opt
     }
 }
 
-fn addresses(server: &Section, key: &str, findings: &mut Findings) -> Vec<(String, u16)> {
+/// An address that is a key of its own.
+pub(super) fn address(
+    section: &Section,
+    path: &str,
+    key: &str,
+    port: u16,
+    findings: &mut Findings,
+) -> Address {
+    let text = section.text(key);
+    if text.starts_with("unix:") && unix_path(text).is_none() {
+        let fix = "write unix:/path with at most 107 bytes of path";
+        findings.problem(&format!("{path}.{key}"), format!("\"{text}\" names no socket"), fix);
+    }
+    Address::new(text, port)
+}
+
+fn addresses(server: &Section, key: &str, findings: &mut Findings) -> Vec<Address> {
     let mut addresses = Vec::new();
     for text in server.list(key) {
-        match host_and_port(text) {
+        let socket = unix_path(text).map(|path| Address::Unix(path.into()));
+        match socket.or_else(|| host_and_port(text).map(|(host, port)| Address::Host(host, port))) {
             Some(address) => addresses.push(address),
             None => {
-                let fix = "write host:port, [address]:port, or :port for all addresses";
+                let fix =
+                    "write host:port, [address]:port, :port for all addresses, or unix:/path of a socket";
                 findings.problem(&format!("http_server.{key}"), format!("\"{text}\" is not an address"), fix);
             }
         }
@@ -246,11 +305,34 @@ fn addresses(server: &Section, key: &str, findings: &mut Findings) -> Vec<(Strin
     addresses
 }
 
-fn proxy_protocol(section: &Section, findings: &mut Findings) -> Option<ProxyProtocol> {
-    const PATH: &str = "http_server.proxy_protocol";
-    let senders = networks(section, PATH, "networks", findings);
+/// The path in `unix:/path` or `unix:///path`, if the system can have a socket there.
+pub(super) fn unix_path(address: &str) -> Option<&Path> {
+    let path = address.strip_prefix("unix://").or_else(|| address.strip_prefix("unix:"))?;
+    let is_usable = !path.is_empty() && SocketAddr::from_pathname(path).is_ok();
+    is_usable.then(|| Path::new(path))
+}
+
+/// Permissions as they are written in octal.
+fn unix_socket_mode(server: &Section, findings: &mut Findings) -> u32 {
+    let text = server.text("unix_socket_mode");
+    match u32::from_str_radix(text, 8) {
+        Ok(mode) if mode <= 0o777 => mode,
+        _ => {
+            let message = format!("\"{text}\" are no permissions");
+            findings.problem("http_server.unix_socket_mode", message, "write octal digits, such as 0660");
+            0
+        }
+    }
+}
+
+pub(super) fn proxy_protocol(
+    section: &Section,
+    path: &str,
+    findings: &mut Findings,
+) -> Option<ProxyProtocol> {
+    let senders = networks(section, path, "networks", findings);
     if section.bool("enabled") && section.duration("timeout").is_zero() {
-        findings.problem(&format!("{PATH}.timeout"), "cannot be 0", "leave it out for 5s");
+        findings.problem(&format!("{path}.timeout"), "cannot be 0", "leave it out for 5s");
     }
     section.bool("enabled").then(|| ProxyProtocol { senders, timeout: section.duration("timeout") })
 }
@@ -262,7 +344,7 @@ fn networks(section: &Section, path: &str, key: &str, findings: &mut Findings) -
         match text.parse::<Network>() {
             Ok(network) => networks.push(network),
             Err(error) => {
-                let fix = "write an address, or a network such as 10.0.0.0/8";
+                let fix = "write an address, a network such as 10.0.0.0/8, or unix for unix sockets";
                 findings.problem(&format!("{path}.{key}"), format!("\"{text}\" is {error}"), fix);
             }
         }

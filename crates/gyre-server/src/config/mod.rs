@@ -32,7 +32,7 @@ use serde_json::Value;
 
 pub use difference::{Change, changes};
 pub use env::Environment;
-pub use http_server::{HttpServer, InternalTls, TlsOptions, TlsSource};
+pub use http_server::{Address, HttpServer, InternalTls, TlsOptions, TlsSource};
 pub use operation::Operation;
 pub use read::Section;
 pub use resolve::{

@@ -11,7 +11,7 @@ use gyre_core::{
 use gyre_h3::Dialects;
 use gyre_protocol::Disconnect;
 use gyre_transport::{
-    http::{OriginPolicy, grpc::MESSAGE_BYTES_MAX},
+    http::{OriginPolicy, ProxyProtocol, grpc::MESSAGE_BYTES_MAX},
     streaming,
     websocket::Compression,
 };
@@ -19,10 +19,10 @@ use http::StatusCode;
 use regex::Regex;
 
 use super::{
-    HttpServer, Section, TlsOptions,
+    Address, HttpServer, Section, TlsOptions,
     channels::namespaces,
     hooks,
-    http_server::{self, tls},
+    http_server::{self, address, proxy_protocol, tls},
     operation::{Operation, operation},
     read::Findings,
 };
@@ -148,10 +148,10 @@ pub struct WebSocketOptions {
 /// A listener for gRPC.
 #[derive(Clone, Debug)]
 pub struct GrpcOptions<S> {
-    /// Host to listen on.
-    pub address: String,
-    /// Port to listen on.
-    pub port: u16,
+    /// Where to listen.
+    pub address: Address,
+    /// What connections begin with.
+    pub proxy_protocol: Option<ProxyProtocol>,
     /// Its TLS.
     pub tls: Option<TlsOptions>,
     /// What the service needs to know.
@@ -469,9 +469,19 @@ fn uni_websocket(section: &Section) -> Option<UniWebSocketOptions> {
 fn grpc<S>(raw: &Section, name: &str, settings: S, findings: &mut Findings) -> Option<GrpcOptions<S>> {
     let section = raw.object(name);
     section.bool("enabled").then(|| GrpcOptions {
-        address: section.text("address").to_owned(),
         // What is no port is a problem already.
-        port: u16::try_from(section.int("port")).unwrap_or_default(),
+        address: address(
+            section,
+            name,
+            "address",
+            u16::try_from(section.int("port")).unwrap_or_default(),
+            findings,
+        ),
+        proxy_protocol: proxy_protocol(
+            section.object("proxy_protocol"),
+            &format!("{name}.proxy_protocol"),
+            findings,
+        ),
         tls: tls(section.object("tls"), &format!("{name}.tls"), findings),
         settings,
     })

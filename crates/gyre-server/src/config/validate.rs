@@ -7,7 +7,7 @@ use std::time::Duration;
 use gyre_core::channel::ChannelPattern;
 use regex::Regex;
 
-use super::{Section, Warning, channels::catch_up_timeout, hooks, read::Findings};
+use super::{Section, Warning, channels::catch_up_timeout, hooks, http_server::unix_path, read::Findings};
 
 /// Checks everything and collects all problems.
 pub(super) fn validate(raw: &Section, findings: &mut Findings) {
@@ -52,7 +52,8 @@ fn grpc(raw: &Section, findings: &mut Findings) {
     taken.extend(server.text("internal_port").parse().ok().map(|port| (port, "http_server")));
     for name in ["uni_grpc", "grpc_api"] {
         let (section, path) = (raw.object(name), format!("{name}.port"));
-        if !section.bool("enabled") {
+        let has_port = unix_path(section.text("address")).is_none();
+        if !section.bool("enabled") || !has_port {
             continue;
         }
         let port = section.int("port");

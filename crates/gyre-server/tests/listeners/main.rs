@@ -6,6 +6,7 @@ mod acme;
 mod certificates;
 mod client_certificates;
 mod proxies;
+mod unix_sockets;
 
 use std::{
     net::TcpListener,

@@ -5,7 +5,7 @@ use serde_json::json;
 use super::*;
 
 /// A backend of the connect hook, which notes what the server says of the client.
-async fn backend() -> (u16, tokio::sync::mpsc::UnboundedReceiver<String>) {
+pub(super) async fn backend() -> (u16, tokio::sync::mpsc::UnboundedReceiver<String>) {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let port = listener.local_addr().unwrap().port();
     let (seen, requests) = tokio::sync::mpsc::unbounded_channel();

@@ -8,7 +8,7 @@ use std::{
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
 
 /// Connections waiting to be accepted at most.
-const BACKLOG: i32 = 4096;
+pub(super) const BACKLOG: i32 = 4096;
 /// Size asked for the buffers of a QUIC socket.
 const UDP_BUFFER_BYTES: usize = 8 << 20;
 

@@ -11,6 +11,7 @@ mod policy;
 mod proxy_protocol;
 mod serve;
 mod stream;
+mod unix_socket;
 mod upgrade;
 
 use std::{future::Future, net::SocketAddr, pin::Pin, rc::Rc};
@@ -21,7 +22,8 @@ pub use network::{Network, Networks, NoNetwork};
 pub use origin::OriginPolicy;
 pub use policy::Policy;
 pub use proxy_protocol::ProxyProtocol;
-pub use serve::{Front, Shutdown, serve_listener};
+pub use serve::{Accept, Front, Shutdown, serve_listener};
+pub use unix_socket::{SocketFile, UNIX_PEER, UnixAcceptor, UnixConnections, bind_unix};
 pub(crate) use upgrade::connect_protocol;
 pub use upgrade::{Upgrade, upgrade};
 
@@ -55,7 +57,7 @@ pub enum ConnectionEvent {
 /// Who sent a request; an extension of every request.
 #[derive(Clone, Copy, Debug)]
 pub struct Peer {
-    /// Address of the client: the connection's, or what a trusted proxy says.
+    /// Address of the client: the connection's ([`UNIX_PEER`] over a unix socket), or what a trusted proxy says.
     pub address: SocketAddr,
     /// The connection is encrypted.
     pub is_tls: bool,

@@ -1,12 +1,19 @@
-//! Networks of addresses, as they are configured: `10.0.0.0/8`, `fd00::/8`, or one address.
+//! Networks of addresses, as they are configured: `10.0.0.0/8`, `fd00::/8`, one address, or `unix`.
 
 use std::{net::IpAddr, str::FromStr};
 
-/// A network: the addresses that begin with some bits.
+/// A part of those who connect.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Network {
-    address: IpAddr,
-    bits: u32,
+pub enum Network {
+    /// The addresses that begin with some bits.
+    Addresses {
+        /// The bits, and whatever follows.
+        address: IpAddr,
+        /// How many they are.
+        bits: u32,
+    },
+    /// Whoever is connected over a unix socket, which has [`super::UNIX_PEER`] as its address.
+    UnixSockets,
 }
 
 /// It is not written like a network.
@@ -18,26 +25,31 @@ impl FromStr for Network {
     type Err = NoNetwork;
 
     fn from_str(text: &str) -> Result<Self, NoNetwork> {
+        if text == "unix" {
+            return Ok(Self::UnixSockets);
+        }
         let (address, bits) =
             text.split_once('/').map_or((text, None), |(address, bits)| (address, Some(bits)));
         let address: IpAddr = address.trim_matches(['[', ']']).parse().map_err(|_| NoNetwork)?;
         let bits_max = if address.is_ipv4() { 32 } else { 128 };
         let bits = bits.map_or(Ok(bits_max), |bits| bits.parse().map_err(|_| NoNetwork))?;
-        if bits > bits_max { Err(NoNetwork) } else { Ok(Self { address, bits }) }
+        if bits > bits_max { Err(NoNetwork) } else { Ok(Self::Addresses { address, bits }) }
     }
 }
 
 impl Network {
     /// True if the address is in it. An IPv4 address inside IPv6 is the IPv4 address.
     pub fn contains(&self, address: IpAddr) -> bool {
-        match (self.address, address.to_canonical()) {
+        let Self::Addresses { address: network, bits } = *self else { return address.is_unspecified() };
+        match (network, address.to_canonical()) {
+            (_, address) if address.is_unspecified() => false,
             (IpAddr::V4(network), IpAddr::V4(address)) => {
                 let differing = network.to_bits() ^ address.to_bits();
-                differing.checked_shr(32 - self.bits).unwrap_or(0) == 0
+                differing.checked_shr(32 - bits).unwrap_or(0) == 0
             }
             (IpAddr::V6(network), IpAddr::V6(address)) => {
                 let differing = network.to_bits() ^ address.to_bits();
-                differing.checked_shr(128 - self.bits).unwrap_or(0) == 0
+                differing.checked_shr(128 - bits).unwrap_or(0) == 0
             }
             _ => false,
         }
@@ -72,10 +84,17 @@ mod tests {
             ("fd00::/8", "fd12::1"),
             ("::/0", "2001:db8::1"),
             ("[::1]", "::1"),
+            ("unix", "0.0.0.0"),
         ] {
             assert!(contains(network, address), "{network} {address}");
         }
-        let others = [("10.0.0.0/8", "11.0.0.0"), ("10.0.0.1", "10.0.0.2"), ("::/0", "10.0.0.1")];
+        let others = [
+            ("10.0.0.0/8", "11.0.0.0"),
+            ("10.0.0.1", "10.0.0.2"),
+            ("::/0", "10.0.0.1"),
+            ("0.0.0.0/0", "0.0.0.0"),
+            ("unix", "127.0.0.1"),
+        ];
         for (network, address) in others {
             assert!(!contains(network, address), "{network} {address}");
         }

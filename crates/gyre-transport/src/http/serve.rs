@@ -70,13 +70,35 @@ pub struct Front {
     pub proxy_protocol: Option<ProxyProtocol>,
 }
 
+/// Where connections come from.
+pub trait Accept {
+    /// Waits for the next one; the other address is that of its peer.
+    ///
+    /// # Errors
+    /// If one could not be accepted; later ones may.
+    ///
+    /// # Cancel safety
+    /// No connection is lost.
+    fn accept(&mut self) -> impl Future<Output = io::Result<(TcpStream, SocketAddr)>>;
+}
+
+impl Accept for TcpListener {
+    async fn accept(&mut self) -> io::Result<(TcpStream, SocketAddr)> {
+        let (tcp, address) = TcpListener::accept(self).await?;
+        if let Err(error) = tcp.set_nodelay(true) {
+            tracing::trace!(%error, "the connection was gone before it was served");
+        }
+        Ok((tcp, address))
+    }
+}
+
 /// Accepts connections until the server stops, and returns when their requests are answered, after 10 seconds at the
 /// latest. Accept errors do not end it.
 ///
 /// # Cancel safety
 /// Dropping the future drops its connections, except upgraded ones.
 pub async fn serve_listener<S: Service + 'static>(
-    listener: TcpListener,
+    mut listener: impl Accept,
     front: Front,
     service: Rc<S>,
     shutdown: Shutdown,
@@ -85,7 +107,7 @@ pub async fn serve_listener<S: Service + 'static>(
         front.alt_svc_port.and_then(|port| HeaderValue::try_from(format!("h3=\":{port}\"; ma=86400")).ok());
     let serving = Rc::new(Serving { front, service, alt_svc, shutdown });
     let mut connections = JoinSet::new();
-    serving.accept_until_shutdown(&listener, &mut connections).await;
+    serving.accept_until_shutdown(&mut listener, &mut connections).await;
     drop(listener);
     let ended = async {
         while let Some(ended) = connections.join_next().await {
@@ -105,7 +127,11 @@ struct Serving<S> {
 }
 
 impl<S: Service + 'static> Serving<S> {
-    async fn accept_until_shutdown(self: &Rc<Self>, listener: &TcpListener, connections: &mut JoinSet<()>) {
+    async fn accept_until_shutdown(
+        self: &Rc<Self>,
+        listener: &mut impl Accept,
+        connections: &mut JoinSet<()>,
+    ) {
         let (refusals, failures) = (LogGate::default(), LogGate::default());
         let mut stop = pin!(self.stop());
         loop {

@@ -49,7 +49,6 @@ impl Stream {
     /// # Errors
     /// If the handshake fails, or takes longer than [`HEADER_TIMEOUT`].
     pub(super) async fn accept(tcp: TcpStream, front: &Front) -> io::Result<Self> {
-        tcp.set_nodelay(true)?;
         match &front.tls {
             Some(tls) if !front.accepts_both || begins_with_tls(&tcp).await? => Self::tls(tcp, tls).await,
             _ => Ok(Self { kind: Kind::Plain(tcp), stalled: None }),

@@ -4,14 +4,20 @@ use super::{
     Key,
     Kind::{Duration, Int, List, Map, Pem, Text},
     Negative, key, object, secret,
-    shared::TLS,
+    shared::{PROXY_PROTOCOL, TLS},
     switch, text,
 };
 
 pub(super) const HTTP_SERVER: &[Key] = &[
-    text("address", "Address to listen on: a host or an IP address; all addresses if empty."),
+    text(
+        "address",
+        "Address to listen on: a host, an IP address, or `unix:/path` of a socket; all addresses if empty.",
+    ),
     key("port", Int, "8000", "Port to listen on.").zero_is_default().negative(Negative::Allowed),
-    text("internal_address", "Address of the internal port; that of `address` if empty."),
+    text(
+        "internal_address",
+        "Address of the internal port, or `unix:/path` of a socket; that of `address` if empty.",
+    ),
     text(
         "internal_port",
         "Port that the API, `admin`, `prometheus`, `health`, `swagger` and `debug` move to; clients keep the other one. \
@@ -21,9 +27,11 @@ pub(super) const HTTP_SERVER: &[Key] = &[
         "addresses",
         List,
         "",
-        "Further addresses that serve the same as the external port: `host:port`, or `:port`.",
+        "Further addresses that serve the same as the external port: `host:port`, `:port`, or `unix:/path` of a \
+         socket.",
     ),
     key("internal_addresses", List, "", "Further addresses that serve the same as the internal port."),
+    key("unix_socket_mode", Text, "0660", "Permissions of the files of unix sockets, octal."),
     object(
         "proxy_protocol",
         PROXY_PROTOCOL,
@@ -33,7 +41,7 @@ pub(super) const HTTP_SERVER: &[Key] = &[
         "trusted_forwarders",
         List,
         "",
-        "Networks of proxies whose `X-Forwarded-For` and `X-Real-IP` are believed.",
+        "Networks of proxies whose `X-Forwarded-For` and `X-Real-IP` are believed; `unix` for those on unix sockets.",
     ),
     object("hsts", HSTS, "`Strict-Transport-Security` in responses over TLS."),
     object("tls", TLS, "TLS of both ports, unless the keys below say otherwise."),
@@ -49,12 +57,6 @@ pub(super) const HTTP_SERVER: &[Key] = &[
         "HTTP over QUIC, which WebTransport needs.",
     ),
     switch("h2c_external", "HTTP/2 without TLS on the external port; needs an internal port of its own."),
-];
-
-const PROXY_PROTOCOL: &[Key] = &[
-    switch("enabled", "Connections begin with the header."),
-    key("networks", List, "", "Proxies that send it; if empty, every connection begins with it."),
-    key("timeout", Duration, "5s", "Time until the whole header is there."),
 ];
 
 const HSTS: &[Key] = &[
@@ -154,7 +156,7 @@ pub(super) const HTTP_API: &[Key] = &[
 
 pub(super) const GRPC_API: &[Key] = &[
     switch("enabled", "Turns the gRPC API on."),
-    text("address", "Address to listen on; all addresses if empty."),
+    text("address", "Address to listen on, or `unix:/path` of a socket; all addresses if empty."),
     key("port", Int, "10000", "Port to listen on.").zero_is_default().negative(Negative::Allowed),
     secret(
         "key",
@@ -163,6 +165,7 @@ pub(super) const GRPC_API: &[Key] = &[
     text("error_mode", "Empty: errors are part of responses. `transport`: they are statuses of calls.")
         .one_of(&["", "transport"]),
     object("tls", TLS, "TLS of this port."),
+    object("proxy_protocol", PROXY_PROTOCOL, "The header by which proxies of TCP tell the client's address."),
     switch("reflection", "Tells clients which methods there are."),
     switch("connections", "Offers the method `Connections`, which tells who is connected."),
     key("max_receive_message_size", Int, "", "Bytes of a request at most; 4 MiB if 0."),

@@ -6,6 +6,13 @@ use super::{
     key, object, objects, secret, switch, text,
 };
 
+/// Keys of every `proxy_protocol` object.
+pub(super) const PROXY_PROTOCOL: &[Key] = &[
+    switch("enabled", "Connections begin with the header."),
+    key("networks", List, "", "Proxies that send it; if empty, every connection begins with it."),
+    key("timeout", Duration, "5s", "Time until the whole header is there."),
+];
+
 /// Keys of every `tls` object.
 pub(super) const TLS: &[Key] = &[
     switch("enabled", "Turns TLS on. Versions 1.2 and 1.3 are spoken."),

@@ -5,7 +5,7 @@ use super::{
     Kind::{Bool, Duration, Int, List, Text},
     Negative, key, object, objects,
     operation::endpoint,
-    shared::TLS,
+    shared::{PROXY_PROTOCOL, TLS},
     switch, text,
 };
 
@@ -164,8 +164,9 @@ pub(super) const EMULATION: &[Key] = &[
 
 pub(super) const UNI_GRPC: &[Key] = &[
     switch("enabled", "Opens the port."),
-    text("address", "Address to listen on; all addresses if empty."),
+    text("address", "Address to listen on, or `unix:/path` of a socket; all addresses if empty."),
     key("port", Int, "11000", "Port to listen on.").zero_is_default().negative(Negative::Allowed),
     key("max_receive_message_size", Int, "", "Bytes of a request at most; 4 MiB if 0."),
     object("tls", TLS, "TLS of this port."),
+    object("proxy_protocol", PROXY_PROTOCOL, "The header by which proxies of TCP tell the client's address."),
 ];

@@ -69,7 +69,7 @@ fn senseless_numbers_are_told() {
     let limits = &loaded.resolved.rules.limits;
     assert_eq!((limits.queue_bytes_max, limits.channel_limit, limits.connection_limit), (1 << 20, 128, 0));
     assert_eq!(limits.stale_close_delay.as_secs(), 10);
-    assert_eq!(loaded.resolved.uni_grpc.unwrap().port, 11000);
+    assert_eq!(loaded.resolved.uni_grpc.unwrap().address, Address::Host(String::new(), 11000));
     let warned: Vec<_> =
         loaded.warnings.iter().filter_map(|warning| warning.message.split(':').next()).collect();
     let expected = [

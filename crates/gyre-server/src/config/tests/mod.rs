@@ -419,6 +419,40 @@ fn grpc_listeners_have_their_own_ports() {
     assert_eq!(paths(load_tree(json!({"uni_grpc": both, "grpc_api": both}))), ["grpc_api.port"]);
 }
 
+/// Addresses are hosts with ports, or sockets, wherever they are configured; a socket's permissions are octal.
+#[test]
+fn addresses_are_hosts_or_sockets() {
+    let resolved = |tree| load_tree(tree).unwrap().resolved;
+    let host = |host: &str, port| Address::Host(host.into(), port);
+    let socket = |path: &str| Address::Unix(path.into());
+    let default = resolved(json!({})).server;
+    assert_eq!((default.addresses, default.internal_addresses), (vec![host("", 8000)], vec![]));
+    assert_eq!(default.unix_socket_mode, 0o660);
+    let loaded = resolved(json!({
+        "http_server": {
+            "address": "unix:/a", "addresses": ["unix:///b", ":1"], "internal_address": "unix:c",
+            "internal_addresses": ["h:2"], "unix_socket_mode": "0600",
+        },
+        "uni_grpc": {"enabled": true, "address": "unix:/d", "port": 8000, "proxy_protocol": {"enabled": true}},
+    }));
+    assert_eq!(loaded.server.addresses, [socket("/a"), socket("/b"), host("", 1)]);
+    assert_eq!(loaded.server.internal_addresses, [socket("c"), host("h", 2)]);
+    assert_eq!(loaded.server.unix_socket_mode, 0o600);
+    let grpc = loaded.uni_grpc.unwrap();
+    assert_eq!((grpc.address, grpc.proxy_protocol.is_some()), (socket("/d"), true));
+
+    let internal = resolved(json!({"http_server": {"address": "h", "internal_port": "2"}})).server;
+    assert_eq!(internal.internal_addresses, [host("h", 2)]);
+    let mistakes = json!({"http_server": {
+        "address": "unix:", "addresses": [format!("unix:/{}", "x".repeat(200))], "unix_socket_mode": "0999",
+    }});
+    let mut found = paths(load_tree(mistakes));
+    found.sort();
+    assert_eq!(found, ["http_server.address", "http_server.addresses", "http_server.unix_socket_mode"]);
+    let open = json!({"http_server": {"address": "unix:/a", "internal_port": "9000"}});
+    assert_eq!(paths(load_tree(open)), ["http_server.internal_address"]);
+}
+
 /// What is configured of the API over gRPC, and what it is without.
 #[test]
 fn the_grpc_api_is_resolved() {
@@ -426,7 +460,8 @@ fn the_grpc_api_is_resolved() {
         let loaded = load_tree(json!({"grpc_api": section})).unwrap();
         let grpc = loaded.resolved.grpc_api?;
         let key = grpc.settings.key.map(|key| key.expose().clone());
-        Some((grpc.port, key, grpc.settings.transport_errors, grpc.settings.message_bytes_max))
+        let Address::Host(_, port) = grpc.address else { return None };
+        Some((port, key, grpc.settings.transport_errors, grpc.settings.message_bytes_max))
     };
     assert_eq!(options(json!({"key": "k"})), None);
     assert_eq!(options(json!({"enabled": true})), Some((10000, None, false, 4 << 20)));
