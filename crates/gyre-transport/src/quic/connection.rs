@@ -53,6 +53,7 @@ struct State {
     parked: HashSet<StreamId>,
     /// Tasks that answer requests.
     answers: HashMap<StreamId, AbortHandle>,
+    had_session: bool,
 }
 
 /// What waits for a request's or session's own stream: of a response, its head and one piece of its body at most.
@@ -178,13 +179,17 @@ impl Connection {
         self.pump();
     }
 
-    /// Closes a connection that nothing is going on on.
+    /// True if nothing is going on on it: what was to be sent has been acknowledged.
+    pub(super) fn is_idle(&self) -> bool {
+        let state = self.state.borrow();
+        state.sessions.is_empty() && state.answers.is_empty() && state.writers.is_empty()
+    }
+
+    /// Closes a connection that nothing is going on on. One that carried sessions is left to its peer: a browser that hears
+    /// of the end of the connection forgets how its sessions ended.
     pub(super) fn close_if_idle(&self) {
-        let is_idle = {
-            let state = self.state.borrow();
-            state.sessions.is_empty() && state.answers.is_empty() && state.writers.is_empty()
-        };
-        if is_idle && !self.link.quic.borrow().is_closed() {
+        let is_left_alone = self.state.borrow().had_session || !self.is_idle();
+        if !is_left_alone && !self.link.quic.borrow().is_closed() {
             self.link.close(varint(Code::H3_NO_ERROR), b"");
             self.end();
         }
@@ -393,7 +398,11 @@ impl Connection {
         self.handler.statistics().count(|counts| counts.sessions += 1);
         let timeout = options.stream_open_timeout;
         let state = Rc::<SessionState>::default();
-        self.state.borrow_mut().sessions.insert(session, state.clone());
+        {
+            let mut all = self.state.borrow_mut();
+            all.had_session = true;
+            all.sessions.insert(session, state.clone());
+        }
         self.h3.borrow_mut().accept_session(session, Vec::new(), head);
         let handle = Session { id: session, connection: self.clone(), state };
         if options.is_unidirectional() {

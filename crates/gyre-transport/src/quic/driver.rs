@@ -121,7 +121,7 @@ impl Driver {
                 _ = shutdown.wait_for(|stop| *stop), if !self.is_stopping => self.stop(),
             }
             self.turn(&mut dirty);
-            if self.is_stopping && self.open == 0 && self.blocked.is_none() {
+            if self.is_stopping && self.is_done() {
                 return;
             }
         }
@@ -141,6 +141,12 @@ impl Driver {
         let paths = looked_at.map(|slot| statistics::view(&slot.connection.link.quic.borrow())).collect();
         // Who asked may have given up.
         _ = answer.send(Sample { open: self.open, paths });
+    }
+
+    /// True if nobody is in the middle of something.
+    fn is_done(&self) -> bool {
+        let mut connections = self.connections.values();
+        self.blocked.is_none() && connections.all(|slot| slot.is_closed || slot.connection.is_idle())
     }
 
     fn stop(&mut self) {
