@@ -50,8 +50,6 @@ pub struct Driver {
     /// What the socket did not take, and whose it is.
     blocked: Option<(Transmit, Vec<u8>)>,
     handshakes: usize,
-    /// Connections that are not closed. Closed ones are kept a little, to repeat it to a peer that has not heard.
-    open: usize,
     is_stopping: bool,
     h3: Arc<gyre_h3::Config>,
     handler: Rc<dyn Handler>,
@@ -65,6 +63,7 @@ struct Slot {
     connection: Rc<Connection>,
     armed: Option<Instant>,
     is_handshaking: bool,
+    /// Kept a little, to repeat it to a peer that has not heard.
     is_closed: bool,
 }
 
@@ -89,7 +88,6 @@ impl Driver {
             buffer: Vec::new(),
             blocked: None,
             handshakes: 0,
-            open: 0,
             is_stopping: false,
             h3,
             settings,
@@ -140,7 +138,8 @@ impl Driver {
         let looked_at = self.connections.values().step_by(step);
         let paths = looked_at.map(|slot| statistics::view(&slot.connection.link.quic.borrow())).collect();
         // Who asked may have given up.
-        _ = answer.send(Sample { open: self.open, paths });
+        let open = self.connections.values().filter(|slot| !slot.is_closed).count();
+        _ = answer.send(Sample { open, paths });
     }
 
     /// True if nobody is in the middle of something.
@@ -221,7 +220,6 @@ impl Driver {
                 link.mark();
                 let connection = Connection::new(link, peer, self.h3.clone(), self.handler.clone());
                 self.handshakes += 1;
-                self.open += 1;
                 let slot = Slot { connection, armed: None, is_handshaking: true, is_closed: false };
                 self.connections.insert(handle, slot);
             }
@@ -285,7 +283,6 @@ impl Driver {
         }
         if !slot.is_closed && quic.is_closed() {
             slot.is_closed = true;
-            self.open -= 1;
             statistics.closed(&quic, connection.reason.borrow().as_ref());
         }
         drop(quic);
@@ -347,7 +344,6 @@ impl Driver {
             self.deadlines.remove(&(armed, handle));
         }
         self.handshakes -= usize::from(slot.is_handshaking);
-        self.open -= usize::from(!slot.is_closed);
         slot.connection.end();
     }
 }
